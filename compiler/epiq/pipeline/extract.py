@@ -1,0 +1,152 @@
+"""Row programs out of a grouped module, each as a module of its own.
+
+Equal programs must get equal text, so that a model's layers share one kernel: the copy carries no
+locations, and its symbol is made from what it computes, not from its place in the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from epiq._mlir import ir as mlir
+from epiq.pipeline.program import Layout, RowProgram, TensorSpec, static_size
+
+_TENSOR = re.compile(r"tensor<((?:(?:\?|\d+)x)*)(\w+)>")
+
+
+def extract_programs(module: Any) -> tuple[RowProgram, ...]:
+    """Returns the row programs of `module`, an annotated one, in the order of their ops."""
+    return tuple(_extract(op) for op in row_program_ops(module))
+
+
+def row_program_ops(module: Any) -> Iterator[Any]:
+    """The `epiq.row_program` ops of a module: they stand in functions, never in one another."""
+    for func in module.body.operations:
+        if func.operation.name != "func.func":
+            continue
+        for block in func.operation.regions[0]:
+            for op in block.operations:
+                if op.operation.name == "epiq.row_program":
+                    yield op.operation
+
+
+def parse_tensor_type(text: str) -> tuple[str, tuple[int | None, ...]]:
+    """`tensor<?x4096xbf16>` -> ("bf16", (None, 4096)). Raises ValueError for any other text."""
+    match = _TENSOR.fullmatch(text)
+    if match is None:
+        raise ValueError(f"type {text} is not a ranked tensor without an encoding")
+    dims = match.group(1).split("x")[:-1]
+    return match.group(2), tuple(None if dim == "?" else int(dim) for dim in dims)
+
+
+def _extract(op: Any) -> RowProgram:
+    symbol = op.attributes["sym_name"].value
+    row_width = op.attributes["row_width"].value
+    full_row = op.attributes["full_row"].value
+    row_like = [flag.value for flag in op.attributes["input_row_like"]]
+    composites = tuple(_composite_names(op))
+    name = kernel_name(composites, row_width)
+
+    in_types = [parse_tensor_type(str(value.type)) for value in op.operands]
+    out_types = [parse_tensor_type(str(value.type)) for value in op.results]
+    layouts = _output_layouts(op, len(out_types))
+    leading = _leading_size(op, row_width, in_types, row_like, out_types)
+    inputs = tuple(
+        TensorSpec(dtype, shape, rows, static_size(shape) // (leading if rows else 1))
+        for (dtype, shape), rows in zip(in_types, row_like, strict=True)
+    )
+    outputs = tuple(
+        TensorSpec(dtype, shape, True, static_size(shape) // leading, layout)
+        for (dtype, shape), layout in zip(out_types, layouts, strict=True)
+    )
+    row_shapes = [spec.shape for spec in inputs + outputs if spec.row_like]
+    text = _standalone(op, name)
+    return RowProgram(
+        name=name,
+        symbol=symbol,
+        ir=text,
+        inputs=inputs,
+        outputs=outputs,
+        row_width=row_width,
+        full_row=full_row,
+        composites=composites,
+        key=hashlib.sha256(text.encode()).hexdigest(),
+        num_rows=None if any(None in shape for shape in row_shapes) else leading,
+    )
+
+
+def kernel_name(composites: tuple[str, ...], row_width: int) -> str:
+    """`epiq_rms_norm_quantize_4096`: what profilers show; the same for equal programs."""
+    parts = list(dict.fromkeys(composites)) or ["rows"]
+    return re.sub(r"\W", "_", "_".join(["epiq", *parts, str(row_width)]))
+
+
+def _composite_names(op: Any) -> Iterator[str]:
+    for inner in op.regions[0].blocks[0].operations:
+        if inner.operation.name == "epiq.composite":
+            yield inner.operation.attributes["name"].value
+
+
+def _output_layouts(op: Any, count: int) -> list[Layout]:
+    if "layouts" not in op.attributes:
+        return ["row_major"] * count
+    return [
+        "column_major" if "column_major" in str(layout) else "row_major"
+        for layout in op.attributes["layouts"]
+    ]
+
+
+def _leading_size(
+    op: Any,
+    row_width: int,
+    in_types: list[tuple[str, tuple[int | None, ...]]],
+    row_like: list[bool],
+    out_types: list[tuple[str, tuple[int | None, ...]]],
+) -> int:
+    """The product of the token dimensions that are static (1 when all are dynamic).
+
+    The annotation says it. Without one it is read off a value that fills the row, outputs first:
+    an input may be wider than the row, since a slice of it may be all that is read.
+    """
+    if "num_rows" in op.attributes:
+        return int(op.attributes["num_rows"].value)
+    outputs = [shape for _, shape in out_types]
+    inputs = [shape for (_, shape), rows in zip(in_types, row_like, strict=True) if rows]
+    sizes = [static_size(shape) for shape in outputs + inputs]
+    for shapes in (outputs, inputs):
+        candidates = {
+            static_size(shape[:split])
+            for shape in shapes
+            for split in range(len(shape) + 1)
+            if None not in shape[split:] and static_size(shape[split:]) == row_width
+        }
+        fitting = [n for n in candidates if n and all(size % n == 0 for size in sizes)]
+        if fitting:
+            return max(fitting)
+    raise ValueError(f"no tensor of {op.attributes['sym_name']} fills its row of {row_width}")
+
+
+def _standalone(op: Any, name: str) -> str:
+    """The text of a module with one function that holds a copy of `op`, named `name`."""
+    types = [str(value.type) for value in op.operands]
+    results = ", ".join(str(value.type) for value in op.results)
+    shell = f"module {{ func.func private @{name}({', '.join(types)}) -> ({results}) }}"
+    with op.context, mlir.Location.unknown():
+        module = mlir.Module.parse(shell)
+        func = module.body.operations[0].operation
+        del func.attributes["sym_visibility"]
+        block = mlir.Block.create_at_start(
+            func.regions[0], [value.type for value in op.operands]
+        )
+        point = mlir.InsertionPoint(block)
+        copy = op.clone(point)
+        for index, argument in enumerate(block.arguments):
+            copy.operands[index] = argument
+        copy.attributes["sym_name"] = mlir.StringAttr.get(name)
+        mlir.Operation.create("func.return", operands=list(copy.results), ip=point)
+        module.operation.verify()
+        text: str = module.operation.get_asm(enable_debug_info=False)
+    return text

@@ -1,0 +1,41 @@
+"""One row program and its schedule to Triton IR."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from epiq import ir
+from epiq.pipeline.program import RowProgram, Schedule
+
+
+def lower(program: RowProgram, schedule: Schedule, *, version: str = "3.6") -> str:
+    """Returns Triton IR that Triton `version` parses: one public `tt.func` named `program.name`.
+
+    Its arguments: a pointer per input, a pointer per output, the number of rows (i32), then the
+    row stride in elements (i64) of each row-like input.
+    Raises: ValueError if the schedule cuts a row that a reduction spans; epiq.errors.PassError
+    with the pass's own words if the program cannot be lowered.
+    """
+    if program.full_row and schedule.block_cols:
+        raise ValueError(
+            f"block_cols {schedule.block_cols} cuts the row of {program.row_width} that a "
+            f"reduction of {program.name} spans"
+        )
+    return _lower_text(program.ir, schedule, version)
+
+
+@lru_cache(maxsize=1024)
+def _lower_text(text: str, schedule: Schedule, version: str) -> str:
+    module = ir.parse(text, filename="<row program>")
+    ir.run_passes(module, f"builtin.module({pass_text(schedule)})")
+    return ir.print_triton(module, version)
+
+
+def pass_text(schedule: Schedule) -> str:
+    """The lowering pass with its options, as `epiq-opt` takes it."""
+    return (
+        "epiq-lower-row-program{"
+        f"block-rows={schedule.block_rows} block-cols={schedule.block_cols} "
+        f"num-warps={schedule.num_warps}"
+        "}"
+    )

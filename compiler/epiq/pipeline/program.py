@@ -1,0 +1,118 @@
+"""What the passes made, as plain data: schedules, tensors, row programs, a grouped graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from epiq.ir import Diagnostic
+
+Layout = Literal["row_major", "column_major"]
+
+# Bytes of one element, by MLIR's spelling of its type. i1 takes a byte in memory.
+ELEMENT_BYTES = {
+    "f64": 8,
+    "f32": 4,
+    "f16": 2,
+    "bf16": 2,
+    "f8E4M3FN": 1,
+    "f8E5M2": 1,
+    "f8E8M0FNU": 1,
+    "i64": 8,
+    "i32": 4,
+    "i16": 2,
+    "i8": 1,
+    "i1": 1,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one row program is cut into Triton programs.
+
+    block_rows: rows of one program id. block_cols: columns of one program id, 0 for the whole row;
+    must be 0 when a reduction spans the row. num_warps: a power of two. num_stages: loop stages.
+    """
+
+    block_rows: int = 1
+    block_cols: int = 0
+    num_warps: int = 8
+    num_stages: int = 1
+
+    def __post_init__(self) -> None:
+        if self.block_rows < 1 or self.block_rows & (self.block_rows - 1):
+            raise ValueError(f"block_rows {self.block_rows} is not a power of two >= 1")
+        if self.block_cols < 0:
+            raise ValueError(f"block_cols {self.block_cols} is less than 0")
+        if self.num_warps not in (1, 2, 4, 8, 16, 32):
+            raise ValueError(f"num_warps {self.num_warps} is not one of 1, 2, 4, 8, 16, 32")
+        if self.num_stages < 1:
+            raise ValueError(f"num_stages {self.num_stages} is less than 1")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a row program.
+
+    dtype: MLIR's spelling. shape: None where a dimension is dynamic. row_like: has the token
+    dimensions. row_width: elements of one row (of the whole tensor when it is not row-like).
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    row_like: bool
+    row_width: int
+    layout: Layout = "row_major"
+
+    def num_bytes(self, num_rows: int) -> int:
+        """Bytes of the whole tensor when the program runs over `num_rows` rows."""
+        rows = num_rows if self.row_like else 1
+        return rows * self.row_width * ELEMENT_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class RowProgram:
+    """One fused kernel, not yet scheduled.
+
+    name: the kernel's symbol; equal programs have equal names. symbol: its `sym_name` in the
+    grouped module, unique there. ir: a module that holds nothing but this program, without
+    locations. full_row: a reduction spans the row, so block_cols must be 0. composites: the named
+    parts, in program order. num_rows: product of the token dimensions, None when one is dynamic.
+    """
+
+    name: str
+    symbol: str
+    ir: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    row_width: int
+    full_row: bool
+    composites: tuple[str, ...]
+    key: str
+    num_rows: int | None = None
+
+    def num_bytes(self, num_rows: int) -> int:
+        """Bytes that one run over `num_rows` rows must read and write."""
+        return sum(spec.num_bytes(num_rows) for spec in self.inputs + self.outputs)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A graph after grouping.
+
+    module_text: the grouped module, with locations. programs: in the order of their
+    `epiq.row_program` ops. remarks: what raise and group said. stages: pass name -> module text
+    after it, in order, "import" first.
+    """
+
+    module_text: str
+    programs: tuple[RowProgram, ...]
+    remarks: tuple[Diagnostic, ...]
+    stages: dict[str, str]
+
+
+def static_size(shape: tuple[int | None, ...]) -> int:
+    """The product of the dimensions that are known."""
+    return math.prod(dim for dim in shape if dim is not None)
