@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from epiq._mlir import ir as mlir
-from epiq.pipeline.program import Layout, RowProgram, TensorSpec, static_size
-
-_TENSOR = re.compile(r"tensor<((?:(?:\?|\d+)x)*)(\w+)>")
+from epiq.pipeline.parts import unfused_parts
+from epiq.pipeline.program import Layout, RowProgram, TensorSpec
+from epiq.pipeline.tensor_type import parse_tensor_type, static_size
 
 
 def extract_programs(module: Any) -> tuple[RowProgram, ...]:
@@ -31,15 +31,6 @@ def row_program_ops(module: Any) -> Iterator[Any]:
             for op in block.operations:
                 if op.operation.name == "epiq.row_program":
                     yield op.operation
-
-
-def parse_tensor_type(text: str) -> tuple[str, tuple[int | None, ...]]:
-    """`tensor<?x4096xbf16>` -> ("bf16", (None, 4096)). Raises ValueError for any other text."""
-    match = _TENSOR.fullmatch(text)
-    if match is None:
-        raise ValueError(f"type {text} is not a ranked tensor without an encoding")
-    dims = match.group(1).split("x")[:-1]
-    return match.group(2), tuple(None if dim == "?" else int(dim) for dim in dims)
 
 
 def _extract(op: Any) -> RowProgram:
@@ -62,7 +53,6 @@ def _extract(op: Any) -> RowProgram:
         TensorSpec(dtype, shape, True, static_size(shape) // leading, layout)
         for (dtype, shape), layout in zip(out_types, layouts, strict=True)
     )
-    row_shapes = [spec.shape for spec in inputs + outputs if spec.row_like]
     text = _standalone(op, name)
     return RowProgram(
         name=name,
@@ -74,7 +64,8 @@ def _extract(op: Any) -> RowProgram:
         full_row=full_row,
         composites=composites,
         key=hashlib.sha256(text.encode()).hexdigest(),
-        num_rows=None if any(None in shape for shape in row_shapes) else leading,
+        num_rows=_num_rows([spec.shape for spec in inputs + outputs if spec.row_like], leading),
+        parts=unfused_parts(op, row_like, leading),
     )
 
 
@@ -127,6 +118,12 @@ def _leading_size(
         if fitting:
             return max(fitting)
     raise ValueError(f"no tensor of {op.attributes['sym_name']} fills its row of {row_width}")
+
+
+def _num_rows(shapes: list[tuple[int | None, ...]], leading: int) -> int | None:
+    if any(None in shape for shape in shapes):
+        return None
+    return 0 if any(0 in shape for shape in shapes) else leading
 
 
 def _standalone(op: Any, name: str) -> str:

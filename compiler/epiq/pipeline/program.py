@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from epiq.pipeline.parts import Part
+from epiq.pipeline.tensor_type import element_bytes
 
 if TYPE_CHECKING:
     from epiq.ir import Diagnostic
 
 Layout = Literal["row_major", "column_major"]
-
-# Bytes of one element, by MLIR's spelling of its type. i1 takes a byte in memory.
-ELEMENT_BYTES = {
-    "f64": 8,
-    "f32": 4,
-    "f16": 2,
-    "bf16": 2,
-    "f8E4M3FN": 1,
-    "f8E5M2": 1,
-    "f8E8M0FNU": 1,
-    "i64": 8,
-    "i32": 4,
-    "i16": 2,
-    "i8": 1,
-    "i1": 1,
-}
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -69,7 +54,7 @@ class TensorSpec:
     def num_bytes(self, num_rows: int) -> int:
         """Bytes of the whole tensor when the program runs over `num_rows` rows."""
         rows = num_rows if self.row_like else 1
-        return rows * self.row_width * ELEMENT_BYTES[self.dtype]
+        return rows * self.row_width * element_bytes(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -80,6 +65,7 @@ class RowProgram:
     grouped module, unique there. ir: a module that holds nothing but this program, without
     locations. full_row: a reduction spans the row, so block_cols must be 0. composites: the named
     parts, in program order. num_rows: product of the token dimensions, None when one is dynamic.
+    parts: the kernels it would be unfused.
     """
 
     name: str
@@ -92,10 +78,15 @@ class RowProgram:
     composites: tuple[str, ...]
     key: str
     num_rows: int | None = None
+    parts: tuple[Part, ...] = ()
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes that one run over `num_rows` rows must read and write."""
         return sum(spec.num_bytes(num_rows) for spec in self.inputs + self.outputs)
+
+    def unfused_bytes(self, num_rows: int) -> int:
+        """Bytes that its parts would read and write as kernels of their own."""
+        return sum(part.num_bytes(num_rows) for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,3 @@ class Grouped:
     remarks: tuple[Diagnostic, ...]
     stages: dict[str, str]
 
-
-def static_size(shape: tuple[int | None, ...]) -> int:
-    """The product of the dimensions that are known."""
-    return math.prod(dim for dim in shape if dim is not None)
