@@ -1,0 +1,1 @@
+"""Between torch's FX graphs and graph-level IR: import, export, capture."""
