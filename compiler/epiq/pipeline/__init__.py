@@ -1,8 +1,8 @@
 """From graph IR to Triton IR: runs the passes, and describes each row program they made.
 
-    grouped = optimize(module_text)                     # raise, group
-    schedule = default_schedule(grouped.programs[0], num_rows, target)
-    text = lower(grouped.programs[0], schedule)         # Triton IR with one public function
+grouped = optimize(module_text)                     # raise, group
+schedule = default_schedule(grouped.programs[0], num_rows, target)
+text = lower(grouped.programs[0], schedule)         # Triton IR with one public function
 """
 
 from epiq.pipeline.lowering import lower

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from epiq._mlir import ir as mlir
+from epiq.ir import ir as mlir
 from epiq.pipeline.parts import unfused_parts
 from epiq.pipeline.program import Layout, RowProgram, TensorSpec
 from epiq.pipeline.tensor_type import parse_tensor_type, static_size
@@ -78,7 +78,7 @@ def kernel_name(composites: tuple[str, ...], row_width: int) -> str:
 def _composite_names(op: Any) -> Iterator[str]:
     for inner in op.regions[0].blocks[0].operations:
         if inner.operation.name == "epiq.composite":
-            yield inner.operation.attributes["name"].value
+            yield inner.operation.attributes["kind"].value
 
 
 def _output_layouts(op: Any, count: int) -> list[Layout]:
@@ -135,9 +135,7 @@ def _standalone(op: Any, name: str) -> str:
         module = mlir.Module.parse(shell)
         func = module.body.operations[0].operation
         del func.attributes["sym_visibility"]
-        block = mlir.Block.create_at_start(
-            func.regions[0], [value.type for value in op.operands]
-        )
+        block = mlir.Block.create_at_start(func.regions[0], [value.type for value in op.operands])
         point = mlir.InsertionPoint(block)
         copy = op.clone(point)
         for index, argument in enumerate(block.arguments):

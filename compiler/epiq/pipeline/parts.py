@@ -112,7 +112,7 @@ def _identity(op: Any) -> tuple[str, str]:
     """A key that the ops of one kernel share, and the kernel's name."""
     name = fx_name(op)
     if op.name == "epiq.composite":
-        label = op.attributes["name"].value
+        label = op.attributes["kind"].value
         return f"{label}@{name}", label
     if op.name in ("epiq.relayout", "epiq.contiguous"):
         return f"layout@{name}", "layout"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["row_major", "column_major"]
 
+
 @dataclass(frozen=True)
 class Schedule:
     """How one row program is cut into Triton programs.
@@ -102,4 +103,3 @@ class Grouped:
     programs: tuple[RowProgram, ...]
     remarks: tuple[Diagnostic, ...]
     stages: dict[str, str]
-

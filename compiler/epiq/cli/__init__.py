@@ -1,0 +1,5 @@
+"""The `epiq` command."""
+
+from epiq.cli.app import app, main
+
+__all__ = ["app", "main"]

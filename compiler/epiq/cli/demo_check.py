@@ -1,0 +1,113 @@
+"""The demo's checks: what the fused kernels give, beside eager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epiq.cli.example_model import load_example
+
+# Eager sums in another order, which can flip a bf16 rounding and then an FP8 one.
+MOST_BYTES_OFF = 0.002
+LEAST_SCALES_EQUAL = 0.999
+SCALE_TOLERANCE = 1e-6
+LARGEST_SCALE_ERROR = 2.0**-7
+# Flipped FP8 values reach every output through the GEMMs; half a bf16 step bounds what they add.
+LAYER_TOLERANCE = 2.0**-8
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was compared, what came out, what may."""
+
+    what: str
+    measured: str
+    allowed: str
+    passed: bool
+
+
+def check_quantized_norm(num_tokens: int = 64, hidden_size: int = 4096) -> list[Check]:
+    """Residual add, RMSNorm and group quantization, as the layer has them: (h, q, scale)."""
+    llama = load_example()
+    torch.manual_seed(0)
+    norm = llama.RMSNorm(hidden_size, 1e-5, "cpu")
+
+    def add_norm_quantize(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h = residual + x
+        return h, *llama.quantize_activations(norm(h))
+
+    x, residual = torch.randn(2, num_tokens, hidden_size).to(torch.bfloat16)
+    expected = add_norm_quantize(x, residual)
+    actual = run_compiled(add_norm_quantize, x, residual)
+    return compare_quantized(f"{num_tokens} x {hidden_size}", actual, expected)
+
+
+def compare_quantized(
+    where: str, actual: tuple[Tensor, Tensor, Tensor], expected: tuple[Tensor, Tensor, Tensor]
+) -> list[Check]:
+    """(h, q, scale) against eager's, strides of the scales included."""
+    (h, q, scale), (h0, q0, scale0) = actual, expected
+    bytes_off = (q.view(torch.uint8) != q0.view(torch.uint8)).double().mean().item()
+    error = ((scale.double() - scale0.double()) / scale0.double()).abs()
+    equal = (error <= SCALE_TOLERANCE).double().mean().item()
+    worst = error.max().item()
+    return [
+        Check(f"h, {where}", _differ(h, h0), "equal bits", torch.equal(h, h0)),
+        Check(
+            f"FP8 values, {where}",
+            f"{bytes_off:.4%} of the bytes differ",
+            f"< {MOST_BYTES_OFF:.1%}",
+            bytes_off < MOST_BYTES_OFF,
+        ),
+        Check(
+            f"scales, {where}",
+            f"{equal:.3%} within {SCALE_TOLERANCE:g}, worst {worst:.1e}",
+            f">= {LEAST_SCALES_EQUAL:.1%}, worst <= {LARGEST_SCALE_ERROR:.1e}",
+            equal >= LEAST_SCALES_EQUAL and worst <= LARGEST_SCALE_ERROR,
+        ),
+        Check(
+            f"scale strides, {where}",
+            str(tuple(scale.stride())),
+            str(tuple(scale0.stride())),
+            scale.stride() == scale0.stride(),
+        ),
+    ]
+
+
+def check_layer(seq_len: int = 32) -> list[Check]:
+    """One narrow decoder layer, every linear quantized."""
+    from epiq.report.compare import rel_l2
+
+    llama = load_example()
+    torch.manual_seed(1)
+    model = llama.Llama(llama.NARROW, num_layers=1)
+    inputs = llama.example_inputs(model, batch=2, seq_len=seq_len)
+    with torch.no_grad():
+        expected = model(*inputs)
+    actual = run_compiled(model, *inputs)
+    error = rel_l2(actual, expected)
+    width = llama.NARROW.hidden_size
+    return [
+        Check(
+            f"layer output, 2 x {seq_len} x {width}",
+            f"|y - eager| / |eager| = {error:.1e}, {_differ(actual, expected)}",
+            f"<= {LAYER_TOLERANCE:.1e}",
+            error <= LAYER_TOLERANCE,
+        )
+    ]
+
+
+def run_compiled(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    """One call through torch.compile with our backend."""
+    torch._dynamo.reset()
+    with torch.no_grad():
+        return torch.compile(function, backend="epiq", fullgraph=True)(*inputs)
+
+
+def _differ(actual: Tensor, expected: Tensor) -> str:
+    share = (actual != expected).double().mean().item()
+    return f"{share:.2%} of the values differ" if share else "equal"

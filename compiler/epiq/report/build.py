@@ -1,0 +1,75 @@
+"""From what a compilation recorded to a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from epiq.report.model import GraphReport, KernelReport, Quantization, Report
+
+if TYPE_CHECKING:
+    from epiq.frontend import CapturedGraph
+    from epiq.ir import Diagnostic
+    from epiq.pipeline import RowProgram
+
+# What group says of each quantization, once:
+#   fused: quantize(fp8 group 128) @add_3 into rms_norm
+#   not fused: F3: quantize(fp8 group 128) @add_3: reason
+_FUSED = re.compile(r"fused: (?P<what>.+?) @(?P<node>\S+) into (?P<into>.+)")
+_NOT_FUSED = re.compile(r"not fused: (?P<rule>\w+): (?P<what>.+?) @(?P<node>[^\s:]+):? (?P<reason>.+)")
+_SOURCE = re.compile(r'"([^"]+\.py)":(\d+)')
+
+
+def explain(function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Report:
+    """Traces `function` and says what epiq makes of it; nothing is compiled or run.
+
+    Args: function: a function or an nn.Module. inputs: what it takes; fake and meta tensors too.
+    Raises: what tracing raises, epiq.errors.PassError when a pass fails.
+    """
+    from epiq.frontend import capture
+
+    return report_of(capture(function, *inputs, **kwargs))
+
+
+def report_of(graphs: Iterable[CapturedGraph]) -> Report:
+    """The report on graphs that were captured or compiled."""
+    return Report(tuple(_graph(graph) for graph in graphs))
+
+
+def _graph(graph: CapturedGraph) -> GraphReport:
+    refused = dict(graph.refused)
+    programs = zip(graph.grouped.programs, graph.num_rows, strict=True)
+    return GraphReport(
+        name=graph.name,
+        quantizations=tuple(quantizations_of(graph.grouped.remarks)),
+        kernels=tuple(_kernel(p, rows) for p, rows in programs if p.symbol not in refused),
+        refusals=tuple(refused.items()),
+    )
+
+
+def quantizations_of(remarks: Iterable[Diagnostic]) -> Iterable[Quantization]:
+    """One for each remark that tells what became of a quantization."""
+    for remark in remarks:
+        where = source_line(remark.location)
+        if match := _FUSED.fullmatch(remark.message):
+            yield Quantization(match["what"], match["node"], where, match["into"], "", "")
+        elif match := _NOT_FUSED.fullmatch(remark.message):
+            yield Quantization(match["what"], match["node"], where, "", match["rule"], match["reason"])
+
+
+def source_line(location: str) -> str:
+    """`loc("add_3"("/home/u/model.py":12:3))` -> "model.py:12"; "" without a Python line."""
+    match = _SOURCE.search(location)
+    return f"{Path(match[1]).name}:{match[2]}" if match else ""
+
+
+def _kernel(program: RowProgram, num_rows: int) -> KernelReport:
+    return KernelReport(
+        name=program.name,
+        parts=tuple(part.name for part in program.parts),
+        num_rows=num_rows,
+        num_bytes=program.num_bytes(num_rows),
+        unfused_bytes=program.unfused_bytes(num_rows),
+    )

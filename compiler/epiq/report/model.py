@@ -1,0 +1,101 @@
+"""A report as plain data. `str(report)` is its text, `report.to_dict()` what `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """One quantization of the graph and what became of it.
+
+    what: the format. node: its node in the traced graph. where: the user's line that wrote it, ""
+    when unknown. fused_into: the operations it shares a kernel with; "" when it has one of its own
+    or was left alone. rule and reason: why it was not fused further, "" when it was.
+    """
+
+    what: str
+    node: str
+    where: str
+    fused_into: str
+    rule: str
+    reason: str
+
+    @property
+    def fused(self) -> bool:
+        return bool(self.fused_into)
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One row program of the graph: a kernel after fusing, `unfused_kernels` kernels before.
+
+    Bytes are what must be read and written over `num_rows` rows, each tensor once a kernel.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    num_rows: int
+    num_bytes: int
+    unfused_bytes: int
+
+    @property
+    def unfused_kernels(self) -> int:
+        return len(self.parts)
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """One graph that Dynamo made. refusals: (program, reason) for groups left to Inductor."""
+
+    name: str
+    quantizations: tuple[Quantization, ...]
+    kernels: tuple[KernelReport, ...]
+    refusals: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All graphs of a call."""
+
+    graphs: tuple[GraphReport, ...]
+
+    @property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        return tuple(q for graph in self.graphs for q in graph.quantizations)
+
+    @property
+    def kernels(self) -> tuple[KernelReport, ...]:
+        return tuple(kernel for graph in self.graphs for kernel in graph.kernels)
+
+    @property
+    def kernels_before(self) -> int:
+        return sum(kernel.unfused_kernels for kernel in self.kernels)
+
+    @property
+    def kernels_after(self) -> int:
+        return len(self.kernels)
+
+    @property
+    def bytes_before(self) -> int:
+        return sum(kernel.unfused_bytes for kernel in self.kernels)
+
+    @property
+    def bytes_after(self) -> int:
+        return sum(kernel.num_bytes for kernel in self.kernels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the totals included."""
+        return {
+            "graphs": [asdict(graph) for graph in self.graphs],
+            "kernels_before": self.kernels_before,
+            "kernels_after": self.kernels_after,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+        }
+
+    def __str__(self) -> str:
+        from epiq.report.text import render_text
+
+        return render_text(self)
