@@ -2,6 +2,7 @@
 
 #include "epiq/Registration.h"
 
+#include "epiq/Graph/Graph.h"
 #include "epiq/Passes.h"
 #include "epiq/TritonIR/Triton.h"
 
@@ -21,7 +22,7 @@
 namespace epiq {
 
 void registerDialects(mlir::DialectRegistry &registry) {
-  registry.insert<tt::TritonDialect>();
+  registry.insert<graph::EpiqDialect, tt::TritonDialect>();
   registry.insert<mlir::LLVM::LLVMDialect, mlir::arith::ArithDialect,
                   mlir::cf::ControlFlowDialect, mlir::func::FuncDialect,
                   mlir::gpu::GPUDialect, mlir::math::MathDialect,

@@ -1,0 +1,26 @@
+//===- Graph.h - The epiq dialect in C++ ------------------------*- C++ -*-===//
+
+#ifndef EPIQ_GRAPH_GRAPH_H
+#define EPIQ_GRAPH_GRAPH_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+namespace epiq::graph {
+class YieldOp;
+} // namespace epiq::graph
+
+#include "epiq/Graph/GraphDialect.h.inc"
+#include "epiq/Graph/GraphEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "epiq/Graph/GraphAttrs.h.inc"
+#define GET_OP_CLASSES
+#include "epiq/Graph/GraphOps.h.inc"
+
+#endif // EPIQ_GRAPH_GRAPH_H

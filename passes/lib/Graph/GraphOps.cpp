@@ -1,0 +1,151 @@
+//===- GraphOps.cpp - Verifiers of the ops on single values ---------------===//
+
+#include "epiq/Graph/Graph.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallBitVector.h"
+
+using namespace mlir;
+using namespace epiq::graph;
+
+namespace {
+
+RankedTensorType rankedType(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
+
+// Guards a result shape that the operands determine.
+LogicalResult verifyShape(Operation *op, ArrayRef<int64_t> expected) {
+  RankedTensorType actual = rankedType(op->getResult(0));
+  if (actual.getShape() == expected)
+    return success();
+  return op->emitOpError() << "result should be "
+                           << RankedTensorType::get(expected, actual.getElementType())
+                           << ", got " << actual;
+}
+
+// The product of the static dimensions, and whether there are others.
+struct Extent {
+  int64_t known = 1;
+  bool dynamic = false;
+};
+
+Extent extentOf(RankedTensorType type) {
+  Extent extent;
+  for (int64_t size : type.getShape()) {
+    if (ShapedType::isDynamic(size))
+      extent.dynamic = true;
+    else
+      extent.known *= size;
+  }
+  return extent;
+}
+
+// Whether `whole` elements can fill a shape of extent `part`.
+bool canFill(const Extent &part, int64_t whole) {
+  if (!part.dynamic)
+    return part.known == whole;
+  return part.known == 0 ? whole == 0 : whole % part.known == 0;
+}
+
+ParseResult parseLayoutKeyword(OpAsmParser &parser, LayoutAttr &layout) {
+  StringRef keyword;
+  SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseKeyword(&keyword))
+    return failure();
+  std::optional<Layout> parsed = symbolizeLayout(keyword);
+  if (!parsed)
+    return parser.emitError(loc) << "unknown layout `" << keyword << "`";
+  layout = LayoutAttr::get(parser.getContext(), *parsed);
+  return success();
+}
+
+void printLayoutKeyword(OpAsmPrinter &printer, Operation *, LayoutAttr layout) {
+  printer << stringifyLayout(layout.getValue());
+}
+
+} // namespace
+
+#define GET_OP_CLASSES
+#include "epiq/Graph/GraphOps.cpp.inc"
+
+LogicalResult BroadcastOp::verify() {
+  RankedTensorType source = rankedType(getInput());
+  RankedTensorType result = rankedType(getResult());
+  if (source.getRank() > result.getRank())
+    return emitOpError() << "cannot broadcast " << source << " to the smaller rank of " << result;
+  int64_t missing = result.getRank() - source.getRank();
+  for (auto [i, size] : llvm::enumerate(source.getShape())) {
+    if (size != 1 && size != result.getDimSize(missing + i))
+      return emitOpError() << "dimension " << i << " of " << source
+                           << " is neither 1 nor that of " << result;
+  }
+  return success();
+}
+
+LogicalResult ReshapeOp::verify() {
+  Extent source = extentOf(rankedType(getInput()));
+  Extent result = extentOf(rankedType(getResult()));
+  bool fits = source.dynamic || canFill(result, source.known);
+  fits &= result.dynamic || canFill(source, result.known);
+  if (!fits)
+    return emitOpError() << getInput().getType() << " and " << getResult().getType()
+                         << " differ in their number of elements";
+  return success();
+}
+
+LogicalResult SliceOp::verify() {
+  RankedTensorType source = rankedType(getInput());
+  auto dim = static_cast<int64_t>(getDim());
+  auto begin = static_cast<int64_t>(getBegin());
+  auto end = static_cast<int64_t>(getEnd());
+  if (dim < 0 || dim >= source.getRank())
+    return emitOpError() << "dim " << dim << " is not a dimension of " << source;
+  if (begin < 0 || end < begin)
+    return emitOpError() << "range from " << begin << " to " << end << " is not ascending";
+  if (!source.isDynamicDim(dim) && end > source.getDimSize(dim))
+    return emitOpError() << "range to " << end << " leaves dimension " << dim << " of " << source;
+  SmallVector<int64_t> expected(source.getShape());
+  expected[dim] = end - begin;
+  return verifyShape(*this, expected);
+}
+
+LogicalResult TransposeOp::verify() {
+  RankedTensorType source = rankedType(getInput());
+  ArrayRef<int64_t> perm = getPerm();
+  llvm::SmallBitVector seen(source.getRank());
+  SmallVector<int64_t> expected;
+  for (int64_t dim : perm) {
+    if (dim < 0 || dim >= source.getRank() || seen.test(dim))
+      return emitOpError() << "perm names dimension " << dim << " twice or beyond " << source;
+    seen.set(dim);
+    expected.push_back(source.getDimSize(dim));
+  }
+  if (!seen.all())
+    return emitOpError() << "perm has " << perm.size() << " entries for rank " << source.getRank();
+  return verifyShape(*this, expected);
+}
+
+LogicalResult RelayoutOp::verify() {
+  if (getLayout() == Layout::column_major && rankedType(getInput()).getRank() < 2)
+    return emitOpError() << "column_major needs two dimensions, got " << getInput().getType();
+  return success();
+}
+
+LogicalResult ReduceOp::verify() {
+  RankedTensorType source = rankedType(getInput());
+  llvm::SmallBitVector reduced(source.getRank());
+  for (int64_t dim : getDims()) {
+    if (dim < 0 || dim >= source.getRank() || reduced.test(dim))
+      return emitOpError() << "dims name dimension " << dim << " twice or beyond " << source;
+    reduced.set(dim);
+  }
+  SmallVector<int64_t> expected;
+  for (auto [i, size] : llvm::enumerate(source.getShape())) {
+    if (!reduced.test(i))
+      expected.push_back(size);
+    else if (getKeep())
+      expected.push_back(1);
+  }
+  return verifyShape(*this, expected);
+}
