@@ -28,7 +28,7 @@ class Kernel:
     device current.
     """
 
-    __slots__ = ("_launch", "compiled", "device", "max_threads", "module", "registers", "spills")
+    __slots__ = ("_launch", "_num_args", "compiled", "device", "max_threads", "module", "registers", "spills")
 
     def __init__(
         self, compiled: Compiled, device: int, launch: Callable[..., Any], loaded: Sequence[Any]
@@ -36,6 +36,7 @@ class Kernel:
         self.compiled = compiled
         self.device = device
         self._launch = launch
+        self._num_args = len(compiled.signature)
         # The module is kept because Triton 3.9 unloads one whose handle is gone.
         self.module, _, self.registers, self.spills, self.max_threads = loaded
 
@@ -48,6 +49,8 @@ class Kernel:
         x, y, z = grid
         if x * y * z > _MAX_PROGRAMS:
             raise ValueError(f"grid {grid} has more than {_MAX_PROGRAMS} programs")
+        if len(args) != self._num_args:  # Triton 3.9 would read past the end of them.
+            raise TypeError(f"kernel {self.compiled.name} takes {self._num_args} arguments, got {len(args)}")
         self._launch(x, y, z, stream, args)
 
 
