@@ -26,8 +26,8 @@ BACKENDS = {"inductor": "inductor", "epiq": "epiq"}
 # Two bf16 results of one model differ where a sum in another order flips a rounding, and a flipped
 # FP8 value travels through the layers. Inductor differs from eager in the same way, so it sets the
 # bound, with half a bf16 step as the least.
-_TOLERANCE_FACTOR = 2.0
-_LEAST_TOLERANCE = 2.0**-8
+TOLERANCE_FACTOR = 2.0
+LEAST_TOLERANCE = 2.0**-8
 
 
 @dataclass
@@ -142,5 +142,5 @@ def _all_close(comparison: Comparison) -> bool:
     ours, theirs = comparison.sides["epiq"], comparison.sides["inductor"]
     if ours.timing is None or ours.rel_l2 is None:
         return False
-    bound = max(_TOLERANCE_FACTOR * (theirs.rel_l2 or 0.0), _LEAST_TOLERANCE)
+    bound = max(TOLERANCE_FACTOR * (theirs.rel_l2 or 0.0), LEAST_TOLERANCE)
     return ours.rel_l2 <= bound  # False for a NaN.
