@@ -236,7 +236,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
     ]
     lines += [
-        "| program | T x H | Inductor us | epiq us (p10-p90) | speedup | L2 flushed | of copy, flushed | checks |",
+        "| program | T x H | Inductor us | epiq us (p10-p90) | speedup | flushed | of copy, flushed | checks |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in report["cells"]:
@@ -306,9 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for index, cell in enumerate(cells, 1):
             began = time.perf_counter()
             if began - start > options.budget_s:
-                print(
-                    f"{len(cells) - index + 1} cells are left out: the budget of {options.budget_s:g} s is spent"
-                )
+                print(f"{len(cells) - index + 1} cells are left out: {options.budget_s:g} s are over")
                 break
             group = (cell.program, cell.width)
             try:
@@ -316,8 +314,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 unfused_checked.add(group)
             except Exception as error:
                 traceback.print_exc(limit=-6)
-                first = str(error).strip().split("\n")[0]
-                result = dataclasses.asdict(cell) | {"error": f"{type(error).__name__}: {first}"}
+                said = " ".join(str(error).split("\n")[:3])
+                result = dataclasses.asdict(cell) | {"error": f"{type(error).__name__}: {said}"}
             report["cells"].append(result)
             took = time.perf_counter() - began
             print(f"[{index}/{len(cells)}] {cell}: {describe(result)} ({took:.1f} s)", flush=True)
