@@ -236,7 +236,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
     ]
     lines += [
-        "| program | T x H | Inductor us | epiq us (p10-p90) | speedup | flushed | of copy, flushed | checks |",
+        "| program | T x H | Inductor us | epiq us (p10-p90) | speedup | flushed | of copy, flushed | ok |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in report["cells"]:
