@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
+from epiq.frontend import CompilationRecord
 from epiq.ir import Diagnostic
 from epiq.pipeline import Grouped, RowProgram, TensorSpec
 from epiq.pipeline.parts import Part
@@ -37,7 +37,7 @@ def make_program(symbol: str = "prog_0", rows: int = 64) -> RowProgram:
 def make_graph(*, remarks=(), programs=(), refused=(), name="graph 0"):
     grouped = Grouped("", tuple(programs), tuple(remarks), {"import": ""})
     rows = tuple(program.num_rows for program in programs)
-    return SimpleNamespace(name=name, grouped=grouped, refused=tuple(refused), num_rows=rows)
+    return CompilationRecord(name, grouped=grouped, refused=tuple(refused), num_rows=rows)
 
 
 FUSED = Diagnostic("remark", "fused: quantize(fp8 group 128) @_to_copy_3 into rms_norm", WHERE)
@@ -106,3 +106,8 @@ def test_several_graphs_are_named():
     text = str(report_of(graphs))
     assert "graph 0" in text
     assert "graph 1" in text
+
+
+def test_a_graph_left_alone_has_its_reason():
+    report = report_of([CompilationRecord("graph 0", left_alone="gradients are needed")])
+    assert "left to Inductor: gradients are needed" in str(report)

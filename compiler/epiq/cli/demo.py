@@ -13,7 +13,7 @@ from epiq.cli.console import Progress, console
 
 if TYPE_CHECKING:
     from epiq.cli.demo_check import Check
-    from epiq.frontend import CapturedGraph
+    from epiq.frontend import CompilationRecord
     from epiq.report import Report
 
 BATCH, SEQ_LEN = 4, 2048
@@ -63,7 +63,7 @@ def demo(
     finish(report, checks, out, speedups, progress.seconds())
 
 
-def trace_layer() -> list[CapturedGraph]:
+def trace_layer() -> list[CompilationRecord]:
     """One full-width layer through Dynamo, the importer and the graph passes; allocates nothing."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -74,11 +74,11 @@ def trace_layer() -> list[CapturedGraph]:
     llama = load_example()
     with FakeTensorMode(), torch.no_grad():
         model = llama.Llama(llama.LLAMA_3_8B, num_layers=1, device="cuda")
-        graphs: list[CapturedGraph] = capture(model, *llama.example_inputs(model, BATCH, SEQ_LEN))
+        graphs: list[CompilationRecord] = capture(model, *llama.example_inputs(model, BATCH, SEQ_LEN))
     return graphs
 
 
-def print_report(graphs: list[CapturedGraph]) -> Report:
+def print_report(graphs: list[CompilationRecord]) -> Report:
     from epiq.report import report_of
     from epiq.report.text import render
 
@@ -89,7 +89,7 @@ def print_report(graphs: list[CapturedGraph]) -> Report:
     return report
 
 
-def compile_all(graphs: list[CapturedGraph], out: Path) -> str:
+def compile_all(graphs: list[CompilationRecord], out: Path) -> str:
     from epiq.cli.write_levels import kernels_table, write_kernels, write_stages
     from epiq.codegen import Target
 

@@ -20,7 +20,10 @@ def explain(
     spec: Annotated[str, typer.Argument(help=_SPEC_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Say what epiq fuses in a function, what not and why. Runs the file, not the function."""
+    """Say what epiq fuses in a function, what not and why.
+
+    Runs the file, and traces the function; real tensors are computed with, fake ones are not.
+    """
     from epiq.cli.user_code import load_user_code
     from epiq.report import explain as make_report
     from epiq.report.text import render

@@ -13,7 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from epiq.codegen import Compiled, Resources, Target
-    from epiq.frontend import CapturedGraph
+    from epiq.frontend import CompilationRecord
     from epiq.pipeline import RowProgram
 
 
@@ -26,19 +26,22 @@ class Written:
     resources: Resources
 
 
-def write_stages(graphs: Sequence[CapturedGraph], folder: Path) -> list[Path]:
+def write_stages(graphs: Sequence[CompilationRecord], folder: Path) -> list[Path]:
     """Writes the graph's IR after each pass: `graph0.1-import.mlir`, `graph0.2-raise.mlir`, ..."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, graph in enumerate(graphs):
-        for index, (stage, text) in enumerate(graph.grouped.stages.items(), 1):
+        stages = graph.grouped.stages if graph.grouped is not None else {}
+        for index, (stage, text) in enumerate(stages.items(), 1):
             path = folder / f"graph{number}.{index}-{stage}.mlir"
             path.write_text(text)
             files.append(path)
     return files
 
 
-def write_kernels(graphs: Iterable[CapturedGraph], folder: Path, targets: Sequence[Target]) -> list[Written]:
+def write_kernels(
+    graphs: Iterable[CompilationRecord], folder: Path, targets: Sequence[Target]
+) -> list[Written]:
     """Compiles each different row program for each target; writes every level of it.
 
     Raises: epiq.codegen.CompileError if Triton refuses a program, OSError for the folder.
@@ -91,14 +94,16 @@ def kernels_table(written: Iterable[Written]) -> Table:
     return table
 
 
-def _different(graphs: Iterable[CapturedGraph]) -> list[tuple[RowProgram, int]]:
+def _different(graphs: Iterable[CompilationRecord]) -> list[tuple[RowProgram, int]]:
     """Programs by key, with the rows of their first use; names made unique, since files bear them."""
     found: dict[str, tuple[RowProgram, int]] = {}
     names: dict[str, int] = defaultdict(int)
     for graph in graphs:
-        refused = dict(graph.refused)
+        if graph.grouped is None:
+            continue
+        used = {program.symbol for program in graph.used}
         for program, num_rows in zip(graph.grouped.programs, graph.num_rows, strict=True):
-            if program.key in found or program.symbol in refused:
+            if program.key in found or program.symbol not in used:
                 continue
             names[program.name] += 1
             nth = names[program.name]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from epiq.report.model import GraphReport, KernelReport, Quantization, Report
 
 if TYPE_CHECKING:
-    from epiq.frontend import CapturedGraph
+    from epiq.frontend import CompilationRecord
     from epiq.ir import Diagnostic
     from epiq.pipeline import RowProgram
 
@@ -23,9 +23,9 @@ _SOURCE = re.compile(r'"([^"]+\.py)":(\d+)')
 
 
 def explain(function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Report:
-    """Traces `function` and says what epiq makes of it; nothing is compiled or run.
+    """Traces `function` and says what epiq makes of it; nothing is compiled or launched by us.
 
-    Args: function: a function or an nn.Module. inputs: what it takes; fake and meta tensors too.
+    Args: function: a function or an nn.Module. inputs: what it takes; fake tensors cost no memory.
     Raises: what tracing raises, epiq.errors.PassError when a pass fails.
     """
     from epiq.frontend import capture
@@ -33,19 +33,22 @@ def explain(function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Report
     return report_of(capture(function, *inputs, **kwargs))
 
 
-def report_of(graphs: Iterable[CapturedGraph]) -> Report:
+def report_of(records: Iterable[CompilationRecord]) -> Report:
     """The report on graphs that were captured or compiled."""
-    return Report(tuple(_graph(graph) for graph in graphs))
+    return Report(tuple(_graph(record) for record in records))
 
 
-def _graph(graph: CapturedGraph) -> GraphReport:
-    refused = dict(graph.refused)
-    programs = zip(graph.grouped.programs, graph.num_rows, strict=True)
+def _graph(record: CompilationRecord) -> GraphReport:
+    if record.grouped is None:
+        return GraphReport(record.name, (), (), left_alone=record.left_alone)
+    used = {program.symbol for program in record.used}
+    programs = zip(record.grouped.programs, record.num_rows, strict=True)
     return GraphReport(
-        name=graph.name,
-        quantizations=tuple(quantizations_of(graph.grouped.remarks)),
-        kernels=tuple(_kernel(p, rows) for p, rows in programs if p.symbol not in refused),
-        refusals=tuple(refused.items()),
+        name=record.name,
+        quantizations=tuple(quantizations_of(record.grouped.remarks)),
+        kernels=tuple(_kernel(program, rows) for program, rows in programs if program.symbol in used),
+        refusals=record.refused,
+        left_alone=record.left_alone,
     )
 
 

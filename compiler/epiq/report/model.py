@@ -47,12 +47,16 @@ class KernelReport:
 
 @dataclass(frozen=True)
 class GraphReport:
-    """One graph that Dynamo made. refusals: (program, reason) for groups left to Inductor."""
+    """One graph that Dynamo made.
+
+    refusals: (program, reason) for groups left to Inductor. left_alone: why all of it is, or "".
+    """
 
     name: str
     quantizations: tuple[Quantization, ...]
     kernels: tuple[KernelReport, ...]
     refusals: tuple[tuple[str, str], ...] = ()
+    left_alone: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ def render(report: Report) -> RenderableType:
     for graph in report.graphs:
         if len(report.graphs) > 1:
             parts.append(Text(graph.name, style="bold"))
+        if graph.left_alone:
+            parts.append(Text(f"left to Inductor: {graph.left_alone}"))
+            continue
         if not graph.quantizations:
             parts.append(Text("no quantization in this graph: it is left to Inductor"))
             continue
