@@ -65,3 +65,7 @@ def test_files_and_targets_that_it_names_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{target}:" in makefile, target
+
+
+def test_the_table_is_what_the_reports_say(environment):
+    run([sys.executable, "examples/reports/readme_table.py", "--check"], environment)
