@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,16 @@ def test_an_entry_under_anothers_name_is_foreign(cache):
     cache.path("one").rename(cache.path("two"))
     with pytest.warns(UserWarning, match="it holds kernel one, not kernel two"):
         assert cache.get("two") is None
+
+
+@pytest.mark.parametrize("index", [b"{}", b"[]", b'{"key": "key", "kind": "kernel"}'])
+def test_a_strange_index_under_a_good_checksum(cache, index):
+    payload = index + b"\n"
+    header = b"epiq-cache 1 %s\n" % hashlib.sha256(payload).hexdigest().encode()
+    cache.folder.mkdir()
+    cache.path("key").write_bytes(header + payload)
+    with pytest.warns(UserWarning, match=r"key.kernel is ignored"):
+        assert cache.get("key") is None
 
 
 def test_a_folder_in_the_place_of_an_entry(cache):

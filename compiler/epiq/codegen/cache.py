@@ -68,7 +68,7 @@ class DiskCache:
             return None
         try:
             return _decode(data, key, self.kind)
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             warnings.warn(f"cache entry {path} is ignored: {error}", stacklevel=2)
             return None
 
@@ -126,4 +126,6 @@ def _decode(data: bytes, key: str, kind: str) -> dict[str, bytes]:
     for name, length in index["sections"]:
         sections[name] = rest[offset : offset + length]
         offset += length
+    if offset != len(rest):
+        raise ValueError(f"it holds {len(rest)} bytes, its index names {offset}")
     return sections

@@ -16,6 +16,7 @@ from epiq.codegen.target import Target
 
 # Raised when what this package does between the text and the cubin changes.
 _REVISION = 1
+_SECTIONS = {"metadata", "ttir", "ptx", "cubin"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def compile_ttir(
     key = key_of(facts | _environment(target.arch))
     cache = kernel_cache()
     sections = cache.get(key) if use_cache else None
-    if sections is None:
+    if sections is None or not sections.keys() >= _SECTIONS:
         sections = _sections(_compile(text, target.arch, options, isolate, timeout_s))
         if use_cache:
             cache.put(key, sections)
