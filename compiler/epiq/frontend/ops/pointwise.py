@@ -153,12 +153,7 @@ def square(scope: Scope) -> Emitted:
 
 @emits(overload("aten.pow.Tensor_Scalar"))
 def pow_(scope: Scope) -> Emitted:
-    exponent = scope.arg(1)
-    if exponent == 2:
-        return square(scope)
-    if exponent == 0.5:
-        return _unary_float("math.sqrt")(scope)
-    return None
+    return square(scope) if scope.arg(1) == 2 else None
 
 
 def _bound(scope: Scope, value: Value, kind: str, bound: Value) -> Value:

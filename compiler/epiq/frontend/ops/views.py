@@ -171,7 +171,7 @@ def split(scope: Scope) -> Emitted:
     return _parts(scope, [part.shape[dim] for part in scope.result], dim)
 
 
-@emits(overload("aten.lift_fresh_copy.default"))
-def lift_fresh_copy(scope: Scope) -> Emitted:
-    """A copy of a constant of the graph, which nothing writes."""
+@emits(overload("aten.alias.default"), overload("aten.lift_fresh_copy.default"))
+def same(scope: Scope) -> Emitted:
+    """The tensor itself, or a copy of a constant of the graph, which nothing writes."""
     return _input(scope)

@@ -1,0 +1,85 @@
+"""The pass over an FX graph: import, group, plan, and only then change it."""
+
+from __future__ import annotations
+
+import logging
+
+from torch.fx import Graph
+
+from epiq import pipeline
+from epiq.config import Settings
+from epiq.errors import EpiqError
+from epiq.frontend.export import export_plans
+from epiq.frontend.importer import import_graph
+from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
+from epiq.frontend.record import CompilationRecord
+from epiq.frontend.sites import read_sites
+from epiq.frontend.types import FP8_TYPES
+
+log = logging.getLogger("epiq")
+
+
+class UnfusedError(EpiqError):
+    """A quantization was not fused although the caller asked for an error in that case."""
+
+
+def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: CompilationRecord) -> None:
+    """Puts the row programs found in `graph` into it as calls, and files what happened in `record`.
+
+    With `settings.dry_run` the graph stays as it is. Raises before any change to the graph.
+    """
+    record.nodes_before = record.nodes_after = _count(graph)
+    if not _has_quantization(graph):
+        record.left_alone = "no value of the graph is quantized"
+        return
+    imported = import_graph(graph, graph.owning_module)
+    record.opaque = tuple(imported.opaque)
+    record.grouped = grouped = pipeline.optimize(imported.text, fuse=settings.fuse)
+    programs = {program.symbol: program for program in grouped.programs}
+    planner = Planner(imported, graph.nodes)
+    plans: list[Plan] = []
+    refused: list[tuple[str, str]] = []
+    for site in read_sites(grouped.module_text):
+        try:
+            plans.append(planner.plan(site, programs[site.symbol], prepare))
+        except RefusedError as error:
+            refused.append((site.symbol, str(error)))
+            log.info("row program %s stays with Inductor: %s", site.symbol, error)
+    by_symbol = {plan.site.symbol: plan for plan in plans}
+    record.refused = tuple(refused)
+    record.num_rows = tuple(
+        by_symbol[p.symbol].num_rows if p.symbol in by_symbol else p.num_rows or 1 for p in grouped.programs
+    )
+    record.kernels = tuple(
+        by_symbol[p.symbol].kernel.key if p.symbol in by_symbol else "" for p in grouped.programs
+    )
+    _check_all_fused(settings, record)
+    if not plans:
+        record.left_alone = "no group of the graph becomes a kernel"
+    elif settings.dry_run:
+        record.left_alone = "dry run"
+    else:
+        export_plans(graph, plans)
+        record.nodes_after = _count(graph)
+
+
+def _has_quantization(graph: Graph) -> bool:
+    """Whether an fp8 value is made in the graph: without one there is nothing to group."""
+    return any(
+        node.op == "call_function" and getattr(node.meta.get("val"), "dtype", None) in FP8_TYPES
+        for node in graph.nodes
+    )
+
+
+def _check_all_fused(settings: Settings, record: CompilationRecord) -> None:
+    if not settings.fail_on_unfused or record.grouped is None:
+        return
+    reasons = [f"{remark.location}: {remark.message}" for remark in record.grouped.remarks]
+    unfused = [reason for reason in reasons if "not fused" in reason]
+    unfused += [f"{symbol}: {reason}" for symbol, reason in record.refused]
+    if unfused:
+        raise UnfusedError("a quantization is not fused:\n" + "\n".join(unfused))
+
+
+def _count(graph: Graph) -> int:
+    return sum(node.op == "call_function" for node in graph.nodes)

@@ -1,0 +1,89 @@
+"""A row program that can be run: on a GPU as compiled Triton IR, on the CPU by the executor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from epiq.runtime.buckets import bucket
+from epiq.runtime.inputs import count_rows, fit_rows, fit_whole
+from epiq.runtime.shapes import OutputSpec, leading_rank
+
+if TYPE_CHECKING:
+    from epiq.pipeline.program import RowProgram
+    from epiq.runtime.gpu import Launcher
+
+_MAX_ROWS = 2**31 - 1
+
+
+class Kernel:
+    """One row program with the shapes of its outputs; shared by every graph that has an equal one.
+
+    Calling it takes the inputs in the program's order, on one device, and returns new outputs.
+    """
+
+    def __init__(self, program: RowProgram, outputs: Sequence[OutputSpec]) -> None:
+        self.program = program
+        self.outputs = tuple(outputs)
+        digest = hashlib.sha256(f"{program.key} {self.outputs!r}".encode()).hexdigest()
+        self.key = f"{program.name}.{digest[:16]}"
+        self._launchers: dict[tuple[int | None, int], Launcher] = {}
+
+    def fake(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs as tracing sees them: sizes and strides, no values."""
+        rows = self._traced_rows(inputs)
+        return [spec.allocate(inputs, rows, inputs[0].device) for spec in self.outputs]
+
+    def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
+        rows = count_rows(self.program.inputs, inputs)
+        device = inputs[0].device
+        outputs = [spec.allocate(inputs, rows, device) for spec in self.outputs]
+        if rows == 0:
+            return outputs
+        if rows > _MAX_ROWS:
+            raise ValueError(f"{rows} rows are more than a kernel counts ({_MAX_ROWS})")
+        fitted: list[Tensor] = []
+        strides: list[int] = []
+        for spec, x in zip(self.program.inputs, inputs, strict=True):
+            if spec.row_like:
+                x, stride = fit_rows(x, spec.row_width)
+                strides.append(stride)
+            else:
+                x = fit_whole(x)
+            fitted.append(x)
+        self.launcher(device, rows)(fitted, outputs, rows, strides)
+        return outputs
+
+    def launcher(self, device: torch.device, num_rows: int) -> Launcher:
+        """What runs `num_rows` rows on `device`; made on the first call for its bucket of counts."""
+        key = (device.index, bucket(num_rows))
+        launcher = self._launchers.get(key)
+        if launcher is None:
+            launcher = self._launchers.setdefault(key, self._make(device, num_rows))
+        return launcher
+
+    def prefer(self, device: torch.device, num_rows: int, launcher: Launcher) -> None:
+        """Makes `launcher` what runs on `device` the counts that share a bucket with `num_rows`."""
+        self._launchers[device.index, bucket(num_rows)] = launcher
+
+    def _make(self, device: torch.device, num_rows: int) -> Launcher:
+        if device.type == "cuda":
+            from epiq.runtime.gpu import default_launcher
+
+            return default_launcher(self.program, num_rows, device)
+        from epiq.runtime.cpu import executor_launcher
+
+        return executor_launcher(self.program)
+
+    def _traced_rows(self, inputs: Sequence[Tensor]) -> Any:
+        for spec, x in zip(self.program.inputs, inputs, strict=True):
+            if spec.row_like:
+                leading: Any = 1
+                for dim in x.shape[: leading_rank(x.shape, spec.row_width)]:
+                    leading = leading * dim
+                return leading
+        raise ValueError(f"row program {self.program.name} has no input of rows")

@@ -1,0 +1,73 @@
+"""Shapes of a kernel's outputs as functions of its inputs, the same in tracing and at run time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+# A dimension of an output: a number, dimension d of input i, or the number of rows.
+Dim = int | tuple[int, int] | Literal["M"]
+
+Layout = Literal["row_major", "column_major"]
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One output. width: elements of a row; column_major places [M, width] with strides (1, M)."""
+
+    dtype: torch.dtype
+    dims: tuple[Dim, ...]
+    width: int
+    layout: Layout = "row_major"
+
+    def sizes(self, inputs: Sequence[Tensor], num_rows: Any) -> tuple[Any, ...]:
+        """The shape; SymInts where the inputs have them."""
+        return tuple(
+            dim if isinstance(dim, int) else num_rows if dim == "M" else inputs[dim[0]].shape[dim[1]]
+            for dim in self.dims
+        )
+
+    def allocate(self, inputs: Sequence[Tensor], num_rows: Any, device: torch.device) -> Tensor:
+        """An uninitialized tensor of this shape and these strides."""
+        sizes = self.sizes(inputs, num_rows)
+        if self.layout == "row_major":
+            return torch.empty(sizes, dtype=self.dtype, device=device)
+        return torch.empty_strided(
+            sizes, column_major_strides(sizes, self.width, num_rows), dtype=self.dtype, device=device
+        )
+
+
+def column_major_strides(sizes: Sequence[Any], width: int, num_rows: Any) -> tuple[Any, ...]:
+    """Strides of [*leading, *row] where the rows, counted in order, are one element apart.
+
+    (M, G) has (1, M); (B, S, G) with M = B * S has (S, 1, M).
+    """
+    leading = leading_rank(sizes, width)
+    strides = []
+    for index in range(len(sizes)):
+        if index < leading:
+            strides.append(math.prod(sizes[index + 1 : leading]))
+        else:
+            strides.append(num_rows * math.prod(sizes[index + 1 :]))
+    return tuple(strides)
+
+
+def leading_rank(sizes: Sequence[Any], width: int) -> int:
+    """How many leading dimensions count rows: all but the fewest trailing ones that make a row.
+
+    Raises: ValueError if no trailing dimensions hold `width` elements.
+    """
+    rest = 1
+    for index in range(len(sizes), -1, -1):
+        if rest == width:
+            return index
+        size = sizes[index - 1] if index else None
+        if not isinstance(size, int):
+            break
+        rest *= size
+    raise ValueError(f"no trailing dimensions of shape {tuple(sizes)} hold a row of {width}")
