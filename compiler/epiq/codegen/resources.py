@@ -27,7 +27,7 @@ def ptxas_report(compiled: Compiled) -> Resources:
 
     Raises: CompileError if ptxas fails or its report does not read as expected.
     """
-    tool = _tool("ptxas", compiled.target.arch)
+    tool = _ptxas(compiled.target.arch)
     fusion = [] if compiled.metadata.get("enable_fp_fusion", True) else ["--fmad=false"]
     with tempfile.TemporaryDirectory(prefix="epiq-") as folder:
         source = Path(folder, "kernel.ptx")
@@ -60,17 +60,21 @@ def sass(compiled: Compiled) -> str:
     with tempfile.TemporaryDirectory(prefix="epiq-") as folder:
         binary = Path(folder, "kernel.cubin")
         binary.write_bytes(compiled.cubin)
-        command = [_tool("cuobjdump", compiled.target.arch), "-sass", str(binary)]
+        command = [_cuobjdump(), "-sass", str(binary)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CompileError(f"cuobjdump ended with status {done.returncode}\n{done.stderr.strip()}")
     return done.stdout
 
 
-def _tool(name: str, arch: int) -> str:
-    """The path of a tool that Triton ships; Blackwell has a ptxas of its own."""
+def _ptxas(arch: int) -> str:
+    """The ptxas that Triton assembles this architecture with."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    return str(get_ptxas(arch).path)
+
+
+def _cuobjdump() -> str:
     from triton import knobs
 
-    if name == "ptxas" and arch >= 100:
-        name = "ptxas_blackwell"
-    return str(getattr(knobs.nvidia, name).path)
+    return str(knobs.nvidia.cuobjdump.path)
