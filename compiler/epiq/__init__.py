@@ -1,3 +1,65 @@
-"""epiq fuses quantization into the kernels that produce the values."""
+"""epiq fuses quantization into the kernels that produce the values.
 
-__version__ = "0.1.0"
+`torch.compile(model, backend="epiq")` needs no import of this package; what is here is for eager
+code and for looking inside. Names load on first use, so `import epiq` costs no torch import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from epiq import formats as formats
+    from epiq.backend import epiq as backend
+    from epiq.errors import EpiqError, IRError, PassError, UnsupportedError
+    from epiq.formats import QuantFormat, dequantize, quantize
+    from epiq.report import Report, explain
+
+__all__ = [
+    "EpiqError",
+    "IRError",
+    "PassError",
+    "QuantFormat",
+    "Report",
+    "UnsupportedError",
+    "__version__",
+    "backend",
+    "dequantize",
+    "explain",
+    "formats",
+    "quantize",
+]
+
+# Public name -> module and the name there ("" for the module itself).
+_HOMES = {
+    "EpiqError": ("epiq.errors", "EpiqError"),
+    "IRError": ("epiq.errors", "IRError"),
+    "PassError": ("epiq.errors", "PassError"),
+    "QuantFormat": ("epiq.formats", "QuantFormat"),
+    "Report": ("epiq.report", "Report"),
+    "UnsupportedError": ("epiq.errors", "UnsupportedError"),
+    "backend": ("epiq.backend", "epiq"),
+    "dequantize": ("epiq.formats", "dequantize"),
+    "explain": ("epiq.report", "explain"),
+    "formats": ("epiq.formats", ""),
+    "quantize": ("epiq.formats", "quantize"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("epiq")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'epiq' has no attribute {name!r}")
+    module_name, attribute = _HOMES[name]
+    module = importlib.import_module(module_name)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
