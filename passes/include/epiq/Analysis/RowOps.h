@@ -1,0 +1,28 @@
+//===- RowOps.h - The elementwise ops of row programs -----------*- C++ -*-===//
+
+#ifndef EPIQ_ANALYSIS_ROWOPS_H
+#define EPIQ_ANALYSIS_ROWOPS_H
+
+#include "mlir/IR/Operation.h"
+
+#include <string>
+
+namespace epiq {
+
+inline bool isFp8(mlir::Type type) {
+  return llvm::isa<mlir::Float8E4M3FNType, mlir::Float8E5M2Type>(type);
+}
+
+// Whether the operand of a cast to fp8 is bounded by the largest fp8 number, as
+// far as can be seen from the ops that compute it.
+bool isClampedForCast(mlir::Operation &cast);
+
+// L3, L6: whether `op` is an elementwise op that Triton computes as torch does.
+mlir::LogicalResult checkElementwise(mlir::Operation &op, std::string &reason);
+
+// L6: whether Triton has values of this type, an element type.
+bool isTritonElement(mlir::Type type);
+
+} // namespace epiq
+
+#endif // EPIQ_ANALYSIS_ROWOPS_H

@@ -1,0 +1,290 @@
+//===- LowerRowProgram.cpp - One row program to one Triton kernel ---------===//
+// Passes.td states the rules and the kernel's arguments.
+//===----------------------------------------------------------------------===//
+
+#include "RowBody.h"
+#include "RowTile.h"
+
+#include "epiq/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Dominance.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Transforms/CSE.h"
+#include "llvm/ADT/StringExtras.h"
+
+namespace epiq {
+#define GEN_PASS_DEF_LOWERROWPROGRAM
+#include "epiq/Passes.h.inc"
+
+namespace {
+
+using namespace mlir;
+
+constexpr int64_t kVectorBytes = 16;
+
+// i1 lies in memory as a byte.
+Type memoryType(Type element) {
+  if (element.isInteger(1))
+    return IntegerType::get(element.getContext(), 8);
+  return element;
+}
+
+int64_t elementBytes(Type element) {
+  return memoryType(element).getIntOrFloatBitWidth() / 8;
+}
+
+std::string kernelName(StringRef symbol) {
+  std::string name;
+  for (char c : symbol)
+    name += llvm::isAlnum(c) ? c : '_';
+  if (name.empty() || llvm::isDigit(name.front()))
+    name.insert(name.begin(), '_');
+  return name;
+}
+
+// Builds the kernel of one normalized row program.
+class KernelBuilder {
+public:
+  KernelBuilder(graph::RowProgramOp program, const RowShape &shape,
+                RowSchedule schedule, ModuleOp module)
+      : program(program), body(program.getBlock()), shape(shape),
+        schedule(schedule), builder(program.getLoc(), program.getContext()) {
+    builder.setInsertionPointToEnd(module.getBody());
+  }
+
+  void build();
+
+private:
+  ValueRange outputs() { return program.getYield().getValues(); }
+  const RowValue &describe(Value value) const {
+    return shape.values.find(value)->second;
+  }
+  bool fillsRow(Value value) const;
+  int64_t laneElements();
+  tt::FuncOp buildFunction();
+  Value pointerArgument(unsigned index) { return kernel.getArgument(index); }
+  Value numRows() {
+    return kernel.getArgument(body.getNumArguments() + outputs().size());
+  }
+  Value rowStride(unsigned input);
+  void load(Value value, const RowView &view);
+  void store(unsigned output);
+
+  graph::RowProgramOp program;
+  Block &body;
+  const RowShape &shape;
+  RowSchedule schedule;
+  ImplicitLocOpBuilder builder;
+  tt::FuncOp kernel;
+  std::optional<RowTile> tile;
+  std::optional<RowBody> arithmetic;
+};
+
+bool KernelBuilder::fillsRow(Value value) const {
+  auto described = shape.values.find(value);
+  if (described == shape.values.end())
+    return true;
+  for (unsigned factor = 0; factor < shape.factors.size(); ++factor)
+    if (!described->second.covers(factor))
+      return false;
+  return true;
+}
+
+// How many neighbouring elements a thread holds: 16 bytes of the widest tensor
+// that fills the row. Triton gives a thread 16 bytes of the narrowest one when
+// alignment allows it, and then moves values between threads for the others.
+int64_t KernelBuilder::laneElements() {
+  int64_t widest = 1;
+  auto see = [&](Value value) {
+    if (fillsRow(value))
+      widest = std::max(widest, elementBytes(getElementTypeOrSelf(value)));
+  };
+  llvm::for_each(body.getArguments(), see);
+  llvm::for_each(outputs(), see);
+  return kVectorBytes / widest;
+}
+
+// Arguments: a pointer for each input and output, the number of rows, the row
+// stride of each input that has one.
+tt::FuncOp KernelBuilder::buildFunction() {
+  SmallVector<Type> types;
+  SmallVector<DictionaryAttr> attributes;
+  auto add = [&](Type type, int64_t divisibility) {
+    types.push_back(type);
+    SmallVector<NamedAttribute> named;
+    if (divisibility > 1)
+      named.push_back(builder.getNamedAttr(
+          "tt.divisibility", builder.getI32IntegerAttr(divisibility)));
+    attributes.push_back(builder.getDictionaryAttr(named));
+  };
+  int64_t lane = laneElements();
+  auto addPointer = [&](Value value) {
+    Type element = memoryType(getElementTypeOrSelf(value));
+    bool isWide = fillsRow(value);
+    add(tt::PointerType::get(element),
+        isWide ? std::min(kVectorBytes, lane * elementBytes(element))
+               : kVectorBytes);
+  };
+  llvm::for_each(body.getArguments(), addPointer);
+  llvm::for_each(outputs(), addPointer);
+  add(builder.getI32Type(), 1);
+  for (auto [leading, width] : shape.inputs)
+    if (leading > 0)
+      add(builder.getI64Type(), width % 16 == 0 ? 16 : 1);
+  NamedAttribute visibility = builder.getNamedAttr(
+      SymbolTable::getVisibilityAttrName(), builder.getStringAttr("public"));
+  NamedAttribute noinline_ =
+      builder.getNamedAttr("noinline", builder.getBoolAttr(false));
+  return tt::FuncOp::create(builder, kernelName(program.getSymName()),
+                            builder.getFunctionType(types, {}),
+                            ArrayRef<NamedAttribute>{visibility, noinline_},
+                            attributes);
+}
+
+Value KernelBuilder::rowStride(unsigned input) {
+  unsigned argument = body.getNumArguments() + outputs().size() + 1;
+  for (unsigned before = 0; before < input; ++before)
+    argument += shape.inputs[before].first > 0;
+  return kernel.getArgument(argument);
+}
+
+void KernelBuilder::load(Value value, const RowView &view) {
+  const RowValue &described = describe(value);
+  RowAddress address;
+  address.pointer = pointerArgument(view.input);
+  address.offset = view.offset;
+  if (shape.inputs[view.input].first > 0)
+    address.rowStride = rowStride(view.input);
+  address.strides = view.strides;
+
+  SmallVector<int64_t> dims = tile->dims(described);
+  Type element = getElementTypeOrSelf(value);
+  Value pointers = tile->pointers(address, described);
+  Value mask = tile->loadMask(described);
+  Value padding;
+  if (mask)
+    padding = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
+  Value loaded = tt::LoadOp::create(builder, pointers, mask, padding);
+  if (element != memoryType(element)) {
+    Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
+    loaded = arith::CmpIOp::create(builder, arith::CmpIPredicate::ne, loaded, zero);
+  }
+  arithmetic->define(value, loaded, /*zeroPadded=*/true);
+}
+
+void KernelBuilder::store(unsigned output) {
+  Value value = outputs()[output];
+  const RowValue &described = describe(value);
+  int64_t width = 1;
+  for (const auto &dim : described.dims)
+    for (unsigned factor : dim)
+      width *= shape.factors[factor];
+
+  RowAddress address;
+  address.pointer = pointerArgument(body.getNumArguments() + output);
+  address.constantRowStride = width;
+  address.strides.assign(shape.factors.size(), 0);
+  int64_t stride = 1;
+  for (const auto &dim : llvm::reverse(described.dims)) {
+    for (unsigned factor : llvm::reverse(dim)) {
+      address.strides[factor] = stride;
+      stride *= shape.factors[factor];
+    }
+  }
+  if (program.getLayout(output) == graph::Layout::column_major) {
+    address.constantRowStride = 1;
+    address.strideScale =
+        arith::ExtSIOp::create(builder, builder.getI64Type(), numRows());
+  }
+
+  SmallVector<int64_t> dims = tile->dims(described);
+  Value stored = arithmetic->lookup(value);
+  Type element = getElementTypeOrSelf(value);
+  if (element != memoryType(element))
+    stored = arith::ExtUIOp::create(
+        builder, RowTile::type(dims, memoryType(element)), stored);
+  Value pointers = tile->pointers(address, described);
+  tt::StoreOp::create(builder, TypeRange{}, pointers, stored,
+                      tile->storeMask(described));
+}
+
+// Loads come first, so that all are under way before the first is used; a
+// result is stored as soon as it is there, which frees its registers.
+void KernelBuilder::build() {
+  kernel = buildFunction();
+  builder.setInsertionPointToEnd(kernel.addEntryBlock());
+  tile.emplace(builder, shape, schedule, numRows());
+  arithmetic.emplace(builder, shape, *tile);
+
+  auto storeAll = [&](Value value) {
+    for (auto [index, output] : llvm::enumerate(outputs()))
+      if (output == value)
+        store(index);
+  };
+  for (const auto &[value, view] : shape.loads) {
+    builder.setLoc(value.getLoc());
+    auto same = llvm::find_if(shape.loads, [&, &value = value, &view = view](auto &other) {
+      return arithmetic->isDefined(other.first) && other.second == view &&
+             describe(other.first).isPerToken() == describe(value).isPerToken();
+    });
+    if (same == shape.loads.end())
+      load(value, view);
+    else
+      arithmetic->define(value, arithmetic->lookup(same->first),
+                         /*zeroPadded=*/true);
+  }
+  for (const auto &[value, view] : shape.loads) {
+    builder.setLoc(value.getLoc());
+    storeAll(value);
+  }
+  for (Operation &op : body.without_terminator()) {
+    if (llvm::any_of(op.getResults(), [&](Value result) {
+          return arithmetic->isDefined(result) || !shape.values.contains(result);
+        }))
+      continue;
+    builder.setLoc(op.getLoc());
+    arithmetic->lower(op);
+    llvm::for_each(op.getResults(), storeAll);
+  }
+  builder.setLoc(program.getLoc());
+  tt::ReturnOp::create(builder, ValueRange{});
+}
+
+struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
+  using LowerRowProgramBase::LowerRowProgramBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SmallVector<graph::RowProgramOp> programs;
+    module->walk([&](graph::RowProgramOp program) { programs.push_back(program); });
+    if (programs.size() != 1) {
+      module.emitError() << "expected one epiq.row_program, found "
+                         << programs.size();
+      return signalPassFailure();
+    }
+    OwningOpRef<graph::RowProgramOp> program = normalizeRowProgram(programs.front());
+    std::string reason;
+    RowSchedule schedule{blockRows, blockCols};
+    FailureOr<RowShape> shape = analyzeRows(*program, reason);
+    if (failed(shape) || failed(RowTile::check(*shape, schedule, reason))) {
+      programs.front().emitError() << reason;
+      return signalPassFailure();
+    }
+
+    SmallVector<Operation *> old;
+    for (Operation &op : *module.getBody())
+      old.push_back(&op);
+    KernelBuilder(*program, *shape, schedule, module).build();
+    program = nullptr;
+    for (Operation *op : llvm::reverse(old))
+      op->erase();
+
+    IRRewriter rewriter(&getContext());
+    DominanceInfo dominance(module);
+    eliminateCommonSubExpressions(rewriter, dominance, module);
+  }
+};
+
+} // namespace
+} // namespace epiq

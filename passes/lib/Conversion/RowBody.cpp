@@ -1,0 +1,274 @@
+//===- RowBody.cpp - The arithmetic of a row program in Triton IR ---------===//
+// Every rounding of the graph stays where it is: a cast is never folded into
+// its neighbour, divisions and square roots are the correctly rounded ones.
+//===----------------------------------------------------------------------===//
+
+#include "RowBody.h"
+
+#include "epiq/Analysis/RowOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+
+namespace epiq {
+
+namespace {
+
+// The scalar that does not change a reduction.
+TypedAttr neutralElement(graph::ReduceKind kind, Type type) {
+  if (auto floatType = dyn_cast<FloatType>(type)) {
+    const llvm::fltSemantics &semantics = floatType.getFloatSemantics();
+    switch (kind) {
+    case graph::ReduceKind::sum:
+      return FloatAttr::get(type, APFloat::getZero(semantics));
+    case graph::ReduceKind::prod:
+      return FloatAttr::get(type, APFloat::getOne(semantics));
+    case graph::ReduceKind::max:
+      return FloatAttr::get(type, APFloat::getInf(semantics, /*Negative=*/true));
+    case graph::ReduceKind::min:
+      return FloatAttr::get(type, APFloat::getInf(semantics));
+    }
+  }
+  unsigned width = type.getIntOrFloatBitWidth();
+  switch (kind) {
+  case graph::ReduceKind::sum:
+    return IntegerAttr::get(type, APInt::getZero(width));
+  case graph::ReduceKind::prod:
+    return IntegerAttr::get(type, APInt(width, 1));
+  case graph::ReduceKind::max:
+    return IntegerAttr::get(type, APInt::getSignedMinValue(width));
+  case graph::ReduceKind::min:
+    return IntegerAttr::get(type, APInt::getSignedMaxValue(width));
+  }
+  llvm_unreachable("unknown reduction");
+}
+
+Value combine(ImplicitLocOpBuilder &builder, graph::ReduceKind kind, Value a,
+              Value b) {
+  bool isFloat = isa<FloatType>(a.getType());
+  switch (kind) {
+  case graph::ReduceKind::sum:
+    if (isFloat)
+      return arith::AddFOp::create(builder, a, b);
+    return arith::AddIOp::create(builder, a, b);
+  case graph::ReduceKind::prod:
+    if (isFloat)
+      return arith::MulFOp::create(builder, a, b);
+    return arith::MulIOp::create(builder, a, b);
+  case graph::ReduceKind::max:
+    if (isFloat)
+      return arith::MaximumFOp::create(builder, a, b);
+    return arith::MaxSIOp::create(builder, a, b);
+  case graph::ReduceKind::min:
+    if (isFloat)
+      return arith::MinimumFOp::create(builder, a, b);
+    return arith::MinSIOp::create(builder, a, b);
+  }
+  llvm_unreachable("unknown reduction");
+}
+
+// A value that is an absolute value, perhaps widened.
+bool isNonNegative(Value value) {
+  while (auto cast = value.getDefiningOp<arith::ExtFOp>())
+    value = cast.getIn();
+  return value.getDefiningOp<math::AbsFOp>() != nullptr;
+}
+
+} // namespace
+
+void RowBody::define(Value value, Value valueTile, bool isZeroPadded) {
+  tiles[value] = valueTile;
+  if (isZeroPadded)
+    zeroPadded.insert(value);
+}
+
+bool RowBody::keepsZero(Operation &op) const {
+  auto isZero = [&](Value value) { return zeroPadded.contains(value); };
+  // The product of 0 and a number that may be infinite is not 0.
+  if (isa<graph::ReshapeOp, arith::ExtFOp, arith::TruncFOp, math::AbsFOp,
+          arith::MulFOp, arith::AddFOp, arith::SubFOp>(op))
+    return llvm::all_of(op.getOperands(), isZero);
+  return false;
+}
+
+void RowBody::lower(Operation &op) {
+  if (isa<arith::ConstantOp>(op)) {
+    auto splat = cast<SplatElementsAttr>(cast<arith::ConstantOp>(op).getValue());
+    define(op.getResult(0),
+           tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult(0))),
+           /*zeroPadded=*/false);
+    return;
+  }
+  Value result =
+      TypeSwitch<Operation *, Value>(&op)
+          .Case([&](graph::BroadcastOp broadcast) { return lowerBroadcast(broadcast); })
+          .Case([&](graph::ReshapeOp reshape) { return lookup(reshape.getInput()); })
+          .Case([&](graph::ReduceOp reduce) { return lowerReduce(reduce); })
+          .Default([&](Operation *other) { return lowerElementwise(*other); });
+  define(op.getResult(0), result, keepsZero(op));
+}
+
+Value RowBody::lowerBroadcast(graph::BroadcastOp op) {
+  SmallVector<int64_t> wanted = dims(op.getResult());
+  if (auto constant = op.getInput().getDefiningOp<arith::ConstantOp>())
+    return tile.constant(cast<SplatElementsAttr>(constant.getValue())
+                             .getSplatValue<Attribute>(),
+                         wanted);
+  return tile.fit(lookup(op.getInput()), wanted);
+}
+
+//===----------------------------------------------------------------------===//
+// Reductions
+//===----------------------------------------------------------------------===//
+
+// The operand of `op` with the neutral element in lanes outside of `factors`.
+Value RowBody::neutralizePadding(graph::ReduceOp op, ArrayRef<unsigned> factors) {
+  Value source = lookup(op.getInput());
+  SmallVector<int64_t> sizes = dims(op.getInput());
+  bool isNeutral =
+      zeroPadded.contains(op.getInput()) &&
+      (op.getKind() == graph::ReduceKind::sum ||
+       (op.getKind() == graph::ReduceKind::max && isNonNegative(op.getInput())));
+  if (isNeutral)
+    return source;
+  Value mask = tile.factorMask(factors, sizes);
+  if (!mask)
+    return source;
+  Value neutral = tile.constant(
+      neutralElement(op.getKind(), getElementTypeOrSelf(source)), sizes);
+  return arith::SelectOp::create(builder, mask, source, neutral);
+}
+
+Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
+  auto type = cast<RankedTensorType>(source.getType());
+  SmallVector<int64_t> rest(type.getShape());
+  rest.erase(rest.begin() + axis);
+  Type element = type.getElementType();
+  Type result = rest.empty() ? element : RankedTensorType::get(rest, element);
+  auto reduce = tt::ReduceOp::create(builder, TypeRange{result},
+                                     ValueRange{source}, axis);
+  OpBuilder::InsertionGuard guard(builder);
+  Location loc = builder.getLoc();
+  Block *body = builder.createBlock(&reduce.getCombineOp(), {}, {element, element},
+                                    {loc, loc});
+  Value combined =
+      combine(builder, kind, body->getArgument(0), body->getArgument(1));
+  tt::ReduceReturnOp::create(builder, ValueRange{combined});
+  return reduce.getResult().front();
+}
+
+// Neighbouring factors are reduced together, as one axis: the order of a sum is
+// then that of the same row with fewer factors.
+Value RowBody::lowerReduce(graph::ReduceOp op) {
+  const RowValue &input = describe(op.getInput());
+  SmallVector<unsigned> factors;
+  for (int64_t dim : op.getDims())
+    llvm::append_range(factors, input.dims[dim - input.leading]);
+  llvm::sort(factors);
+
+  SmallVector<int64_t> sizes = dims(op.getInput());
+  Value value = neutralizePadding(op, factors);
+  while (!factors.empty()) {
+    unsigned last = tile.axis(factors.pop_back_val());
+    unsigned first = last;
+    while (!factors.empty() && tile.axis(factors.back()) + 1 == first)
+      first = tile.axis(factors.pop_back_val());
+
+    // Merge axes first..last; with nothing else left, to one dimension.
+    int64_t merged = 1;
+    SmallVector<int64_t> before(ArrayRef(sizes).take_front(first));
+    SmallVector<int64_t> after(ArrayRef(sizes).drop_front(last + 1));
+    for (unsigned axis = first; axis <= last; ++axis) {
+      merged *= sizes[axis];
+      sizes[axis] = 1;
+    }
+    if (merged == 1)
+      continue;
+    bool isScalar =
+        llvm::all_of(sizes, [](int64_t size) { return size == 1; });
+    SmallVector<int64_t> shape;
+    if (!isScalar)
+      shape = before;
+    unsigned axis = shape.size();
+    shape.push_back(merged);
+    if (!isScalar)
+      llvm::append_range(shape, after);
+    Type element = getElementTypeOrSelf(value);
+    auto type = RankedTensorType::get(shape, element);
+    if (value.getType() != type)
+      value = tt::ReshapeOp::create(builder, type, value,
+                                    /*allow_reorder=*/false,
+                                    /*efficient_layout=*/false);
+    value = reduceAxis(value, axis, op.getKind());
+    if (isScalar)
+      continue;
+    shape.erase(shape.begin() + axis);
+    for (unsigned missing = first; missing <= last; ++missing) {
+      shape.insert(shape.begin() + missing, 1);
+      value = tt::ExpandDimsOp::create(
+          builder, RankedTensorType::get(shape, element), value, missing);
+    }
+  }
+  return value;
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise ops
+//===----------------------------------------------------------------------===//
+
+// A cast to or from fp8 is tt.fp_to_fp, any other one is arith's. Torch goes
+// through f32 (which is exact from f16 and bf16), and gives NaN where a value
+// does not fit into e4m3, while the hardware saturates.
+Value RowBody::lowerFloatCast(Operation &op) {
+  Value source = lookup(op.getOperand(0));
+  Type wanted = tileType(op.getResult(0));
+  Type from = getElementTypeOrSelf(source);
+  Type to = getElementTypeOrSelf(wanted);
+  if (isFp8(from))
+    return tt::FpToFpOp::create(builder, wanted, source, tt::RoundingModeAttr());
+  if (!isFp8(to)) {
+    if (isa<arith::ExtFOp>(op))
+      return arith::ExtFOp::create(builder, wanted, source);
+    return arith::TruncFOp::create(builder, wanted, source);
+  }
+  SmallVector<int64_t> sizes = dims(op.getResult(0));
+  Type f32 = builder.getF32Type();
+  if (from != f32)
+    source = arith::ExtFOp::create(builder, RowTile::type(sizes, f32), source);
+  if (!isClampedForCast(op)) {
+    // 464 is half way between the largest number, 448, and where 480 would be.
+    Value limit = tile.constant(builder.getF32FloatAttr(464.0f), sizes);
+    Value nan = tile.constant(
+        FloatAttr::get(f32, APFloat::getNaN(APFloat::IEEEsingle())), sizes);
+    Value magnitude = math::AbsFOp::create(builder, source);
+    Value fits = arith::CmpFOp::create(builder, arith::CmpFPredicate::OLE,
+                                       magnitude, limit);
+    source = arith::SelectOp::create(builder, fits, source, nan);
+  }
+  return tt::FpToFpOp::create(
+      builder, wanted, source,
+      tt::RoundingModeAttr::get(builder.getContext(), tt::RoundingMode::RTNE));
+}
+
+Value RowBody::lowerElementwise(Operation &op) {
+  if (isa<arith::ExtFOp, arith::TruncFOp>(op))
+    return lowerFloatCast(op);
+  Type wanted = tileType(op.getResult(0));
+  SmallVector<Value> operands;
+  for (Value operand : op.getOperands())
+    operands.push_back(lookup(operand));
+  if (getElementTypeOrSelf(wanted).isF32()) {
+    if (isa<arith::DivFOp>(op))
+      return tt::PreciseDivFOp::create(builder, wanted, operands[0], operands[1]);
+    if (isa<math::SqrtOp>(op))
+      return tt::PreciseSqrtOp::create(builder, wanted, operands[0]);
+  }
+  OperationState state(builder.getLoc(), op.getName(), operands, wanted,
+                       op.getAttrs());
+  return builder.create(state)->getResult(0);
+}
+
+} // namespace epiq

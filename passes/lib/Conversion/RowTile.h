@@ -1,0 +1,104 @@
+//===- RowTile.h - The tile of a row program in Triton IR -------*- C++ -*-===//
+// A tile is `blockRows` rows by all factors of the row, or by a part of the
+// outermost one. Every value has one tensor dimension for the rows (left out
+// when there is one row) and one for each factor, of size 1 where the value does
+// not vary; a value with sizes 1 only is a scalar.
+//===----------------------------------------------------------------------===//
+
+#ifndef EPIQ_CONVERSION_ROWTILE_H
+#define EPIQ_CONVERSION_ROWTILE_H
+
+#include "epiq/Analysis/RowShape.h"
+#include "epiq/TritonIR/Triton.h"
+
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace epiq {
+
+// How a row program is cut into Triton programs; see Schedule in epiq.pipeline.
+struct RowSchedule {
+  int64_t blockRows = 1;
+  int64_t blockCols = 0;
+};
+
+// Where the elements of a tile lie: row m, factor index i_f are found at
+// offset + m * rowStride + sum of i_f * strides[f].
+struct RowAddress {
+  mlir::Value pointer;
+  int64_t offset = 0;
+  // The row stride: a value (i64), or a constant when it is null. 0 for a
+  // pointer that all tokens share.
+  mlir::Value rowStride;
+  int64_t constantRowStride = 0;
+  llvm::SmallVector<int64_t> strides;
+  // Multiplies `strides`: the number of rows (i64) in a column-major matrix.
+  mlir::Value strideScale;
+};
+
+class RowTile {
+public:
+  // L7: whether `schedule` fits `shape`. Says why not.
+  static mlir::LogicalResult check(const RowShape &shape, RowSchedule schedule,
+                                   std::string &reason);
+
+  // `numRows` is the kernel's number of rows, i32.
+  RowTile(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
+          RowSchedule schedule, mlir::Value numRows);
+
+  // Sizes of the tile of `value`.
+  llvm::SmallVector<int64_t> dims(const RowValue &value) const;
+  // The tensor (or scalar) type of those sizes.
+  static mlir::Type type(llvm::ArrayRef<int64_t> dims, mlir::Type element);
+  // The tensor dimension of a factor.
+  unsigned axis(unsigned factor) const { return factor + hasRowAxis(); }
+  bool hasRowAxis() const { return schedule.blockRows > 1; }
+
+  // The lanes of a factor that are in the row are not all of the tile's.
+  bool isPadded(unsigned factor) const;
+
+  // Repeats `tile` to sizes `dims`.
+  mlir::Value fit(mlir::Value tile, llvm::ArrayRef<int64_t> dims);
+  // A splat constant.
+  mlir::Value constant(mlir::Attribute scalar, llvm::ArrayRef<int64_t> dims);
+
+  // The lanes of a tile of sizes `dims` for which all of `factors` are inside
+  // the row; null when all are.
+  mlir::Value factorMask(llvm::ArrayRef<unsigned> factors,
+                         llvm::ArrayRef<int64_t> dims);
+  // The lanes of `value` that exist in memory; null when all do.
+  mlir::Value loadMask(const RowValue &value);
+  // The same, for the one tile among those of a row that stores `value`.
+  mlir::Value storeMask(const RowValue &value);
+  // The pointers to the elements of `value`.
+  mlir::Value pointers(const RowAddress &address, const RowValue &value);
+
+private:
+  int64_t tileSize(unsigned factor) const { return tileSizes[factor]; }
+  bool isCut() const { return schedule.blockCols != 0; }
+  // The columns of a tile, in steps of the outermost factor.
+  int64_t cutSize() const { return schedule.blockCols / shape.columnUnit; }
+
+  // [0, size) along tensor dimension `axis`, i32.
+  mlir::Value range(unsigned axis, int64_t size);
+  mlir::Value columnProgram();
+  mlir::Value rowStart();
+  mlir::Value both(mlir::Value a, mlir::Value b);
+  mlir::Value offsets(llvm::ArrayRef<int64_t> strides, const RowValue &value);
+  mlir::Value startOffset(const RowAddress &address, const RowValue &value);
+  mlir::Value i64(int64_t number);
+  mlir::Value i32(int64_t number);
+
+  unsigned rank() const { return shape.factors.size() + hasRowAxis(); }
+
+  mlir::ImplicitLocOpBuilder &builder;
+  const RowShape &shape;
+  RowSchedule schedule;
+  mlir::Value numRows;
+  llvm::SmallVector<int64_t> tileSizes;
+  mlir::Value rowProgramId, columnProgramId, rowStart64;
+  llvm::DenseMap<std::pair<unsigned, int64_t>, mlir::Value> ranges;
+};
+
+} // namespace epiq
+
+#endif // EPIQ_CONVERSION_ROWTILE_H
