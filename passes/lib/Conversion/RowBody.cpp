@@ -179,8 +179,8 @@ Value RowBody::lowerReduce(graph::ReduceOp op) {
 
     // Merge axes first..last; with nothing else left, to one dimension.
     int64_t merged = 1;
-    SmallVector<int64_t> before(ArrayRef(sizes).take_front(first));
-    SmallVector<int64_t> after(ArrayRef(sizes).drop_front(last + 1));
+    SmallVector<int64_t> before(ArrayRef<int64_t>(sizes).take_front(first));
+    SmallVector<int64_t> after(ArrayRef<int64_t>(sizes).drop_front(last + 1));
     for (unsigned axis = first; axis <= last; ++axis) {
       merged *= sizes[axis];
       sizes[axis] = 1;

@@ -12,6 +12,7 @@
 #include "epiq/TritonIR/Triton.h"
 
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/TypeUtilities.h"
 
 namespace epiq {
 

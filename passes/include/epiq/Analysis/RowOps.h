@@ -3,6 +3,7 @@
 #ifndef EPIQ_ANALYSIS_ROWOPS_H
 #define EPIQ_ANALYSIS_ROWOPS_H
 
+#include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Operation.h"
 
 #include <string>
