@@ -80,6 +80,12 @@ def test_one_scale_a_row_has_no_column_major_layout():
         dataclasses.replace(FP8_PER_TOKEN, scale_layout="column_major")
 
 
+def test_ocp_floor_has_its_floor_on_amax():
+    with pytest.raises(ValueError, match="'floor' has its floor on amax, got floor_on 'scale'"):
+        dataclasses.replace(formats.MXFP4, floor=1e-4)
+    assert dataclasses.replace(formats.MXFP4, floor=1e-4, floor_on="amax").floor == 1e-4
+
+
 def test_group_must_divide_k():
     with pytest.raises(ValueError, match="group_size 128 does not divide K = 200"):
         FP8_GROUP128.scale_shape((4, 200))

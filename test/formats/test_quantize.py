@@ -280,6 +280,18 @@ def test_mx_scales_are_exponent_bytes(fmt):
         np.testing.assert_array_equal(unpack(q)[: len(finite)], oracle.encode(scaled, oracle.E2M1, 3, 7))
 
 
+def test_groups_of_128_with_ue8m0_scales():
+    """The floor first, then the power of two; the values are exact multiples of it before the cast."""
+    fmt = dataclasses.replace(FP8_GROUP128, scale_dtype="f8E8M0FNU", scale_rounding="rceil")
+    x = special_rows(128)[[0, 3, 5, 6, 7]]
+    q, scale = quantize(x, fmt)
+    ideal = np.maximum(oracle.group_amax(x.numpy(), 128) / np.float32(448), np.float32(fmt.floor))[:, 0, 0]
+    want = [oracle.exponent_byte(one, round_up=True) for one in ideal]
+    assert scale.view(torch.uint8)[:, 0].tolist() == want
+    scaled = (x.double() * 2.0 ** (127 - torch.tensor(want).double())[:, None]).float().numpy()
+    np.testing.assert_array_equal(codes(q), oracle.encode(scaled, oracle.E4M3, 7, 0x7F))
+
+
 def unpack(q):
     raw = codes(q)
     return np.stack([raw & 15, raw >> 4], axis=-1).reshape(raw.shape[0], -1)

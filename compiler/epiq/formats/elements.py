@@ -44,20 +44,19 @@ def from_e2m1(packed: Tensor) -> Tensor:
     return torch.where(codes > 7, -magnitude, magnitude)
 
 
-def to_ue8m0(amax: Tensor, element: str, element_max: Tensor, rounding: str) -> Tensor:
-    """The UE8M0 scale of a group, from the exponent bits.
+def to_ue8m0(value: Tensor, *, round_up: bool, less: int = 0) -> Tensor:
+    """A power of two as a UE8M0 scale, from the exponent bits of a value.
 
-    Args: amax: f32, not negative. element_max: 0-d f32. rounding: `rceil`, the least power of two that is not
-      under amax / element_max; `floor`, 2^(floor(log2(amax)) - largest exponent of the element).
+    Args: value: f32, not negative. round_up: the least power of two that is not under the value, else the
+      largest that is not over it. less: subtracted from the exponent.
     Returns: float8_e8m0fnu, same shape. NaN gives NaN (byte 255), Inf the largest scale (byte 254), 0 byte 0.
     """
-    base = amax / element_max if rounding == "rceil" else amax
-    bits = base.view(torch.int32)
+    bits = value.view(torch.int32)
     byte = bits >> 23
-    if rounding == "rceil":
+    if round_up:
         byte = byte + ((bits & 0x7FFFFF) != 0).to(torch.int32)
-    else:
-        byte = byte - LARGEST_EXPONENT[element]
+    if less:
+        byte = byte - less
     byte = byte.clamp(0, 254)
-    byte = torch.where(amax.isnan(), torch.full_like(byte, 255), byte)
+    byte = torch.where(value.isnan(), torch.full_like(byte, 255), byte)
     return byte.to(torch.uint8).view(torch.float8_e8m0fnu)

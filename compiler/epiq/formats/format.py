@@ -93,6 +93,8 @@ class QuantFormat:
             raise ValueError(
                 f"scale_dtype {self.scale_dtype!r} does not go with global_scale {self.global_scale}"
             )
+        if self.scale_rounding == "floor" and self.floor > 0.0 and self.floor_on != "amax":
+            raise ValueError(f"scale_rounding 'floor' has its floor on amax, got floor_on {self.floor_on!r}")
         if self.scale_dtype == "f32" and not self.static and self.floor == 0.0:
             raise ValueError("floor 0.0 leaves a group of zeros with scale 0, and so with NaN values")
         if self.scale_layout == "column_major" and self.granularity != "group":

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from epiq.formats.elements import from_e2m1, to_e2m1, to_ue8m0
+from epiq.formats.elements import LARGEST_EXPONENT, from_e2m1, to_e2m1, to_ue8m0
 from epiq.formats.format import QuantFormat
 
 INPUT_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -153,15 +153,12 @@ def _scale_of(amax: Tensor, fmt: QuantFormat) -> Tensor:
         amax = amax.clamp(max=fmt.upper_bound)
     if fmt.floor > 0.0 and fmt.floor_on == "amax":
         amax = amax.clamp(min=fmt.floor)
-    element_max = _constant(fmt.element_max, amax)
-    if fmt.scale_rounding != "none":
-        if fmt.floor > 0.0 and fmt.floor_on == "scale":
-            amax = amax.clamp(min=fmt.floor * fmt.element_max)
-        return to_ue8m0(amax, fmt.element, element_max, fmt.scale_rounding)
-    scale = amax / element_max
+    if fmt.scale_rounding == "floor":
+        return to_ue8m0(amax, round_up=False, less=LARGEST_EXPONENT[fmt.element])
+    scale = amax / _constant(fmt.element_max, amax)
     if fmt.floor > 0.0 and fmt.floor_on == "scale":
         scale = scale.clamp(min=fmt.floor)
-    return scale
+    return to_ue8m0(scale, round_up=True) if fmt.scale_rounding == "rceil" else scale
 
 
 def _apply(values: Tensor, scale: Tensor, fmt: QuantFormat) -> Tensor:
