@@ -114,9 +114,10 @@ def test_two_operands(name: str, dtypes: tuple[torch.dtype, torch.dtype]) -> Non
     check(BINARY[name], special(dtypes[0]), normal(dtypes[1]))
 
 
-@pytest.mark.parametrize(
-    "shapes", [((4, 32), (32,)), ((4, 1), (32,)), ((2, 1, 8), (3, 1)), ((4, 32), ())], ids=str
-)
+SHAPES = [((4, 32), (32,)), ((4, 1), (32,)), ((2, 1, 8), (3, 1)), ((4, 32), ())]
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_broadcasting_is_written_out(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     check(torch.mul, normal(F32, shapes[0]), normal(F32, shapes[1]))
 
@@ -161,10 +162,11 @@ def test_integers(name: str, dtype: torch.dtype) -> None:
     check(INTEGER[name], a, b)
 
 
-@pytest.mark.parametrize(
-    "target", [F32, BF16, F16, torch.float64, E4M3, torch.float8_e5m2, torch.bool], ids=str
-)
-@pytest.mark.parametrize("source", [F32, BF16, F16, torch.float64, E4M3, torch.int32, torch.uint8], ids=str)
+FLOATS = [F32, BF16, F16, torch.float64, E4M3]
+
+
+@pytest.mark.parametrize("target", [*FLOATS, torch.float8_e5m2, torch.bool], ids=str)
+@pytest.mark.parametrize("source", [*FLOATS, torch.int32, torch.uint8], ids=str)
 def test_casts(source: torch.dtype, target: torch.dtype) -> None:
     x = normal(F32) * 50
     check(lambda x: x.to(target), x.clamp(0, 255).to(source) if source == torch.uint8 else x.to(source))

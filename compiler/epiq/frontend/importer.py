@@ -90,7 +90,7 @@ class _Importer:
             self._call(node)
 
     def _placeholder(self, node: Node, source: str) -> None:
-        fake = node.meta.get("val")
+        fake = _meta_value(node)
         if not isinstance(fake, torch.Tensor):
             return
         value = Value(f"%arg{len(self.arguments)}", fake.dtype, static_shape(fake.shape))
@@ -129,7 +129,7 @@ class _Importer:
 
     def _extern(self, node: Node) -> None:
         """An opaque node: its tensors in, its tensors out, whatever else it takes unsaid."""
-        fakes = node.meta.get("val")
+        fakes = _meta_value(node)
         many = isinstance(fakes, list | tuple)
         listed = list(fakes) if isinstance(fakes, list | tuple) else [fakes]
         inputs = list(self._tensors(node))
@@ -155,6 +155,12 @@ class _Importer:
                 yield value
             elif isinstance(value, tuple):
                 yield from (part for part in value if part is not _NOTHING)
+
+
+def _meta_value(node: Node) -> Any:
+    if "val" not in node.meta:
+        raise UnsupportedError(f"node {node.name} was not traced: its metadata has no value")
+    return node.meta["val"]
 
 
 # Stands in a tuple of results for one that is not a tensor.

@@ -42,7 +42,7 @@ class CompilationRecord:
 
     @property
     def used(self) -> list[RowProgram]:
-        """The programs that run as kernels."""
+        """The programs that run as kernels, or would without `dry_run`."""
         if self.grouped is None or self.left_alone:
             return []
         refused = {symbol for symbol, _ in self.refused}

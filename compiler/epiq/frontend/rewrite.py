@@ -56,9 +56,7 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
     _check_all_fused(settings, record)
     if not plans:
         record.left_alone = "no group of the graph becomes a kernel"
-    elif settings.dry_run:
-        record.left_alone = "dry run"
-    else:
+    elif not settings.dry_run:
         export_plans(graph, plans)
         record.nodes_after = _count(graph)
 

@@ -332,6 +332,17 @@ def to_copy(scope: Scope) -> Emitted:
     return convert_element_type(scope)
 
 
+@emits(overload("aten.copy.default"))
+def copy(scope: Scope) -> Emitted:
+    """What `x.copy_(y)` becomes: `y` in the dtype and shape of `x`."""
+    source = scope.arg(1)
+    if not isinstance(source, Value) or not is_known(source.dtype) or not is_known(scope.dtype):
+        return None
+    if not scope.result.is_contiguous():
+        return None
+    return scope.emitter.broadcast(scope.emitter.cast(source, scope.dtype), scope.shape)
+
+
 @emits(overload("aten.view.dtype"))
 def view_dtype(scope: Scope) -> Emitted:
     x = scope.arg(0)
