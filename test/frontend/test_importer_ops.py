@@ -67,6 +67,7 @@ UNARY = {
     "floor": torch.floor,
     "ceil": torch.ceil,
     "round": torch.round,
+    "relu": torch.relu,
     "relu_by_clamp": lambda x: x.clamp(min=0),
     "clamp": lambda x: x.clamp(-1.5, 2.5),
     "add_number": lambda x: x + 0.125,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from torch import Tensor
 from torch.fx import Graph
 
 from epiq import pipeline
@@ -14,7 +15,7 @@ from epiq.frontend.importer import import_graph
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
-from epiq.frontend.types import FP8_TYPES
+from epiq.frontend.types import FP8_TYPES, static_shape
 
 log = logging.getLogger("epiq")
 
@@ -62,10 +63,11 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
 
 
 def _has_quantization(graph: Graph) -> bool:
-    """Whether an fp8 value is made in the graph: without one there is nothing to group."""
+    """Whether an fp8 value with elements is made in the graph: without one there is nothing to group."""
+    made = [node.meta.get("val") for node in graph.nodes if node.op == "call_function"]
     return any(
-        node.op == "call_function" and getattr(node.meta.get("val"), "dtype", None) in FP8_TYPES
-        for node in graph.nodes
+        isinstance(fake, Tensor) and fake.dtype in FP8_TYPES and 0 not in static_shape(fake.shape)
+        for fake in made
     )
 
 

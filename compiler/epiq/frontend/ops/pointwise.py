@@ -183,6 +183,14 @@ for _kind, _bounded in (("max", "clamp_min"), ("min", "clamp_max")):
     )(_extremum(_kind))
 
 
+@emits(overload("aten.relu.default"))
+def relu(scope: Scope) -> Emitted:
+    x = scope.operand(0, scope.dtype)
+    if x is None:
+        return None
+    return rounded(scope, _bound(scope, x, "max", scope.emitter.splat(0, x.dtype, x.shape)))
+
+
 @emits(overload("aten.clamp.default"), overload("aten.clamp.Tensor"))
 def clamp(scope: Scope) -> Emitted:
     x = scope.operand(0, scope.dtype)
