@@ -264,10 +264,10 @@ def store(
 
 def _store_part(access: Access, bits: Tensor) -> None:
     data, index = access.region.storage.view(access.size), access.index
+    mark_written(access)
     if not access.frame.launch.check:
         data.scatter_(0, index, bits)
         return
-    mark_written(access)
     shadow = access.region.storage.writers()
     where, count = shadow.index(access.offsets, access.size)
     own = _own(access, count)

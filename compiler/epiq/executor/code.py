@@ -154,9 +154,10 @@ class Function:
 
 
 class Compiler:
-    """Compiles the functions of a module. module: an `epiq._mlir.ir.Module`."""
+    """Compiles the functions of a module. module: an `epiq._mlir.ir.Module`. filename: see `Site.of`."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, filename: str = "<ir>") -> None:
+        self.filename = filename
         self._operations = {}
         for op in module.body.operations:
             operation = op.operation
@@ -204,12 +205,10 @@ class _FunctionCompiler:
             for position, entry_attributes in enumerate(self.operation.attributes["arg_attrs"]):
                 if "tt.divisibility" in entry_attributes:
                     claims[position] = int(entry_attributes["tt.divisibility"].value)
-        sites = tuple(
-            Site.of(f"argument {i}", str(getattr(entry.arguments[i], "location", ""))) for i in range(count)
-        )
+        sites = tuple(self.site(f"argument {i}", entry.arguments[i]) for i in range(count))
         return Function(
             name,
-            Site.of("tt.func", str(self.operation.location)),
+            self.site("tt.func", self.operation),
             self.compiler.is_public(name),
             code.blocks[0].argument_types,
             sites,
@@ -218,6 +217,9 @@ class _FunctionCompiler:
             len(self.slots),
             self.spins,
         )
+
+    def site(self, name: str, located: Any) -> Site:
+        return Site.of(name, str(getattr(located, "location", "")), self.compiler.filename)
 
     def slot(self, value: Any) -> int:
         return self.slots.setdefault(value, len(self.slots))
@@ -264,7 +266,7 @@ class _FunctionCompiler:
 
     def op(self, operation: Any, numbers: dict[Any, int], inside_loop: bool) -> tuple[Op, set[int], int]:
         name = operation.name
-        site = Site.of(name, str(operation.location))
+        site = self.site(name, operation)
         if inside_loop and (name in _ATOMICS or _is_volatile(operation)):
             self.spins = True
         nested: set[int] = set()

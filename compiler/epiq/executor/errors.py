@@ -18,13 +18,16 @@ class Site:
     location: str
 
     @staticmethod
-    def of(op: str, location: str) -> Site:
-        """Reads MLIR's text of a location; of a call stack it keeps the innermost frame."""
+    def of(op: str, location: str, filename: str = "<ir>") -> Site:
+        """Reads MLIR's text of a location; of a call stack it keeps the innermost frame.
+
+        filename: stands for `-`, MLIR's name of a text without locations of its own.
+        """
         found = _FILE_LINE.search(location)
         if found is None:
             return Site(op, "unknown")
         name, line, column = found.groups()
-        return Site(op, f"{name}:{line}:{column}")
+        return Site(op, f"{filename if name == '-' else name}:{line}:{column}")
 
 
 class ExecutionError(EpiqError):

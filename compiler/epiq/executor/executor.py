@@ -65,7 +65,7 @@ class Executor:
             from epiq import ir
 
             module = ir.parse(module, filename=filename)
-        compiler = Compiler(module)
+        compiler = Compiler(module, filename)
         names = [entry] if entry else [name for name in compiler.names() if compiler.is_public(name)]
         if len(names) != 1:
             raise ValueError(f"the module has {len(names)} public functions, name one of {compiler.names()}")

@@ -132,7 +132,11 @@ def _toward_zero(value: Tensor, target: Element) -> Tensor:
     integers = _INTEGER[target.size]
     bits = nearest.contiguous().view(integers)
     beyond = nearest.to(value.dtype).abs() > value.abs()
-    return torch.where(beyond, bits - 1, bits).to(integers).view(target.dtype)
+    bits = torch.where(beyond, bits - 1, bits)
+    if target.name.endswith("FNUZ"):
+        # One step back from the smallest negative is zero, which has one byte only.
+        bits = torch.where((bits == -128) & ~value.isnan(), 0, bits)
+    return bits.to(integers).view(target.dtype)
 
 
 def _canonical_nan(value: Tensor, result: Tensor, target: Element) -> Tensor:

@@ -31,7 +31,8 @@ def some(flags: Tensor) -> bool:
 def uninitialized(shape: tuple[int, ...] | list[int], dtype: torch.dtype) -> Tensor:
     """A tensor whose memory counts as never written; reading it before a kernel wrote it is an error.
 
-    Its bytes are 0xFF, a NaN in every float type. What a launch writes counts as written in the next.
+    Its bytes are 0xFF, a NaN in every float type. What a launch writes counts as written in the next,
+    and an in-place operation of torch on this tensor counts as writing all of it.
     """
     tensor = torch.empty(tuple(shape), dtype=dtype)
     if tensor.numel():
@@ -42,8 +43,19 @@ def uninitialized(shape: tuple[int, ...] | list[int], dtype: torch.dtype) -> Ten
 def mark_uninitialized(tensor: Tensor) -> Tensor:
     """Flags a tensor's memory as never written; the flag belongs to this tensor object, not to its views."""
     flags = torch.zeros(tensor.untyped_storage().nbytes() // tensor.element_size() + 1, dtype=torch.bool)
-    setattr(tensor, _WRITTEN, Shadow(tensor.element_size(), flags))
+    setattr(tensor, _WRITTEN, (Shadow(tensor.element_size(), flags), _version(tensor)))
     return tensor
+
+
+def _written(tensor: Tensor) -> Shadow | None:
+    """The written-flags of a tensor; None if all of it counts as written."""
+    shadow, version = getattr(tensor, _WRITTEN, (None, 0))
+    return shadow if version == _version(tensor) else None
+
+
+def _version(tensor: Tensor) -> int:
+    """How often torch changed the tensor in place; kernels do not count. Inference tensors do not tell."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _bytes_of(tensor: Tensor) -> Tensor:
@@ -145,7 +157,6 @@ class Memory:
             raise ValueError(f"{name} is on {tensor.device}, the executor takes CPU tensors")
         if tensor.layout is not torch.strided:
             raise ValueError(f"{name} has layout {tensor.layout}, the executor takes strided tensors")
-        tensor = tensor.detach()
         item = tensor.element_size()
         storage = self._storage(tensor)
         extent, holes = 0, None
@@ -174,8 +185,8 @@ class Memory:
             if pointer:
                 self.storages[pointer] = storage
         storage.granule = min(storage.granule, tensor.element_size())
-        written = getattr(tensor, _WRITTEN, None)
-        if isinstance(written, Shadow):
+        written = _written(tensor)
+        if written is not None:
             storage.written = written
         return storage
 

@@ -15,23 +15,35 @@ from torch import Tensor
 from epiq.executor import floats
 from epiq.executor.frame import Frame
 from epiq.executor.registry import Op, Step, elementwise, handler, typed
-from epiq.executor.types import Element, element_type
+from epiq.executor.types import Element
+from epiq.executor.values import common_shape
 
 Unary = Callable[[Tensor], Tensor]
 Function = Callable[..., Tensor]
 
 
-def in_f32(function: Function) -> Function:
-    """The function with half precision computed in f32, on contiguous memory.
+# Elements of a whole number of vectors, whatever torch's vectors and their unrolling.
+_VECTOR = 128
 
-    Contiguous, because torch's vector and scalar loops need not agree in the last bit.
+
+def in_f32(function: Function) -> Function:
+    """The function with half precision computed in f32, and every element by torch's vector loop.
+
+    torch computes what is left after whole vectors by other code, which for exp2, pow and others
+    differs in the last bit; an element's value must not depend on what stands beside it. So operands
+    are padded to whole vectors.
     """
 
     def computed(*values: Tensor) -> Tensor:
-        dtype = values[0].dtype
-        if dtype in (torch.float16, torch.bfloat16):
-            return function(*[v.to(torch.float32).contiguous() for v in values]).to(dtype)
-        return function(*[v.contiguous() for v in values])
+        shape, dtype = common_shape(*[v.shape for v in values]), values[0].dtype
+        half = dtype in (torch.float16, torch.bfloat16)
+        flat = [(v.to(torch.float32) if half else v).expand(shape).reshape(-1) for v in values]
+        count = flat[0].shape[0]
+        rest = -count % _VECTOR
+        if rest:
+            flat = [torch.cat([v, v.new_ones(rest)]) for v in flat]
+        result = function(*flat)[:count].reshape(shape)
+        return result.to(dtype) if half else result
 
     return computed
 
@@ -176,6 +188,3 @@ def population_count(x: Tensor) -> Tensor:
 elementwise("math.ctlz")(count_leading_zeros)
 elementwise("math.cttz")(count_trailing_zeros)
 elementwise("math.ctpop")(population_count)
-
-F32 = element_type("f32")
-F64 = element_type("f64")
