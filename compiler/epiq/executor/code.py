@@ -22,8 +22,7 @@ from epiq.executor.types import Shaped, parse_type
 from epiq.executor.values import Value, merge, select
 
 _BRANCHES = ("cf.br", "cf.cond_br")
-# Ops whose result orders a program after others; loops around them may spin.
-_ATOMICS = ("tt.atomic_rmw", "tt.atomic_cas")
+_ATOMICS = ("tt.atomic_rmw", "tt.atomic_cas", "tt.atomic_load")
 
 
 class InternalError(EpiqError):
@@ -267,7 +266,7 @@ class _FunctionCompiler:
     def op(self, operation: Any, numbers: dict[Any, int], inside_loop: bool) -> tuple[Op, set[int], int]:
         name = operation.name
         site = self.site(name, operation)
-        if inside_loop and (name in _ATOMICS or _is_volatile(operation)):
+        if name == "tt.atomic_poll" or (inside_loop and _orders(operation)):
             self.spins = True
         nested: set[int] = set()
         regions, footprint = [], 0
@@ -338,8 +337,11 @@ def _attributes(operation: Any) -> dict[str, str]:
     return result
 
 
-def _is_volatile(operation: Any) -> bool:
-    return operation.name == "tt.load" and _text(operation, "isVolatile") == "true"
+def _orders(operation: Any) -> bool:
+    """Whether the op may see what another program wrote, so that a loop around it may spin."""
+    if operation.name == "tt.load":
+        return _text(operation, "isVolatile") == "true"
+    return operation.name in _ATOMICS
 
 
 def _text(operation: Any, name: str) -> str:

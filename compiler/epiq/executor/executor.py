@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,8 @@ class Executor:
             raise ValueError(f"the module has {len(names)} public functions, name one of {compiler.names()}")
         if names[0] not in compiler.names():
             raise ValueError(f"the module has no function @{names[0]}, only {compiler.names()}")
-        self.function: Function = compiler.function(names[0])
+        with _cpu():
+            self.function: Function = compiler.function(names[0])
 
     @property
     def name(self) -> str:
@@ -104,6 +106,19 @@ class Executor:
         Raises: ExecutionError naming location and program; ValueError or TypeError for wrong arguments.
         """
         sizes = _grid(grid)
+        with _cpu(), _one_thread, torch.no_grad():
+            return self._run(sizes, args, check, programs, memory, batch, max_iterations)
+
+    def _run(
+        self,
+        sizes: tuple[int, int, int],
+        args: Sequence[Any],
+        check: bool,
+        programs: Sequence[int | tuple[int, ...]] | None,
+        memory: Sequence[Tensor],
+        batch: int | None,
+        max_iterations: int,
+    ) -> Report:
         total = sizes[0] * sizes[1] * sizes[2]
         chosen = _programs(programs, sizes)
         launch = Launch(sizes, Memory(total), check, max_iterations)
@@ -115,11 +130,10 @@ class Executor:
         started = time.perf_counter()
         width = batch or self._batch(len(chosen))
         batches = 0
-        with _one_thread, torch.no_grad():
-            for start in range(0, len(chosen), width):
-                frame = Frame(launch, chosen[start : start + width], [])
-                self.function.call(frame, values)
-                batches += 1
+        for start in range(0, len(chosen), width):
+            frame = Frame(launch, chosen[start : start + width], [])
+            self.function.call(frame, values)
+            batches += 1
         return Report(
             len(chosen),
             batches,
@@ -201,6 +215,13 @@ class _OneThread:
 
 
 _one_thread = _OneThread()
+
+
+def _cpu() -> AbstractContextManager[Any]:
+    """New tensors are made on the CPU, whatever the caller's default device is."""
+    if torch.get_default_device().type == "cpu":
+        return nullcontext()
+    return torch.device("cpu")
 
 
 def _grid(grid: Grid) -> tuple[int, int, int]:

@@ -91,6 +91,56 @@ def atomic_cas(op: Op) -> Step:
     return step
 
 
+@handler("tt.atomic_load")
+def atomic_load(op: Op) -> Step:
+    pointer, *mask = op.operands
+    element, result = pointee_of(op), op.results[0]
+
+    def step(frame: Frame) -> None:
+        slots = frame.slots
+        frame.launch.memory.sync(frame.programs)
+        active = slots[mask[0]] if mask else None
+        slots[result] = access.load(frame, op.site, element, slots[pointer], active, None)
+
+    return step
+
+
+@handler("tt.atomic_store")
+def atomic_store(op: Op) -> Step:
+    pointer, value, *mask = op.operands
+    element = pointee_of(op)
+
+    def step(frame: Frame) -> None:
+        slots = frame.slots
+        frame.launch.memory.sync(frame.programs)
+        active = slots[mask[0]] if mask else None
+        access.store(frame, op.site, element, slots[pointer], slots[value], active)
+
+    return step
+
+
+@handler("tt.atomic_poll")
+def atomic_poll(op: Op) -> Step:
+    """Waits for a value; programs run one by one here, so it is there already or will never be."""
+    pointer, expected, *timeout = op.operands
+    element, result = pointee_of(op), op.results[0]
+
+    def step(frame: Frame) -> None:
+        slots = frame.slots
+        frame.launch.memory.sync(frame.programs)
+        found = access.load(frame, op.site, element, slots[pointer], None, None)
+        equal = found == slots[expected]
+        if not timeout and not bool(equal.all()):
+            row = int(torch.nonzero(~equal)[0])
+            value = int(found[row if found.shape[0] > 1 else 0])
+            raise frame.error(
+                f"waits for a value that no earlier program stores; found {value}", op.site, row
+            )
+        slots[result] = equal
+
+    return step
+
+
 def update(
     frame: Frame,
     site: Site,

@@ -25,7 +25,7 @@ _PROPAGATE = {0: "none", 0xFFFF: "all"}
 elementwise("arith.addf")(torch.add)
 elementwise("arith.subf")(torch.sub)
 elementwise("arith.mulf")(torch.mul)
-elementwise("arith.divf", "tt.precise_divf")(torch.div)
+elementwise("arith.divf", "tt.precise_divf", "tt.approx_divf")(torch.div)
 elementwise("arith.remf")(torch.fmod)
 elementwise("arith.negf")(torch.neg)
 
