@@ -32,9 +32,7 @@ def group(
         inside = [line for line in body if _node(line) in names]
         defined = {value for line in inside for value in _results(line)}
         outside = [line for line in body if line not in inside] + [tail[0]]
-        inputs = sorted(
-            {v for line in inside for v in _uses(line)} - defined, key=lambda v: (v[1] != "a", v)
-        )
+        inputs = sorted({v for line in inside for v in _uses(line)} - defined, key=lambda v: (v[1] != "a", v))
         used_outside = {value for line in outside for value in _uses(line)}
         outputs = [v for line in inside for v in _results(line) if v in used_outside]
         names_of = {value: _node(line) for line in inside for value in _results(line)}
@@ -101,9 +99,7 @@ def _program(
         symbol=symbol,
         ir=symbol,
         inputs=tuple(_spec(type_, width) for type_ in inputs),
-        outputs=tuple(
-            _spec(type_, width, layout) for type_, layout in zip(outputs, layouts, strict=True)
-        ),
+        outputs=tuple(_spec(type_, width, layout) for type_, layout in zip(outputs, layouts, strict=True)),
         row_width=width,
         full_row=True,
         composites=(),

@@ -134,7 +134,7 @@ def test_values_that_are_not_finite(name: str, value: float) -> None:
 def test_rows_of_zeros_have_finite_scales() -> None:
     x, r, w = inputs(4)
     x[2], r[2] = 0.0, 0.0
-    h, q, scale = run(add_norm_group, x, r, w)[0]
+    _, q, scale = run(add_norm_group, x, r, w)[0]
     assert scale.isfinite().all()
     assert (q[2].float() == 0).all()
 

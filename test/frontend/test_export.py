@@ -81,9 +81,7 @@ def test_one_programs_result_feeds_the_next() -> None:
     x = torch.randn(4, 32)
     gm = trace(lambda x: (x + 1) * 2, x)
     wanted = gm(x)
-    gm, _ = rewritten(
-        gm, {"p0": ["add"], "p1": ["mul"]}, {"p0": lambda x: [x + 1], "p1": lambda x: [x * 2]}
-    )
+    gm, _ = rewritten(gm, {"p0": ["add"], "p1": ["mul"]}, {"p0": lambda x: [x + 1], "p1": lambda x: [x * 2]})
     assert calls(gm).count("epiq.row_program.default") == 2
     assert torch.equal(gm(x)[0], wanted[0])
 
@@ -103,7 +101,7 @@ def test_column_major_outputs_keep_their_strides() -> None:
     )
     assert gm(x)[0].stride() == (1, 6)
     assert torch.equal(gm(x)[0], model(x))
-    with pytest.raises(RefusedError, match=r"E2: permute_1 has stride \(1, 6\), the kernel would write \(4, 1\)"):
+    with pytest.raises(RefusedError, match=r"E2: permute_1 has stride \(1, 6\), .* write \(4, 1\)"):
         rewritten(trace(model, x), {"p0": names}, {})
 
 

@@ -33,6 +33,7 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
     if not _has_quantization(graph):
         record.left_alone = "no value of the graph is quantized"
         return
+    record.device = _device(graph)
     imported = import_graph(graph, graph.owning_module)
     record.opaque = tuple(imported.opaque)
     record.grouped = grouped = pipeline.optimize(imported.text, fuse=settings.fuse)
@@ -69,6 +70,12 @@ def _has_quantization(graph: Graph) -> bool:
         isinstance(fake, Tensor) and fake.dtype in FP8_TYPES and 0 not in static_shape(fake.shape)
         for fake in made
     )
+
+
+def _device(graph: Graph) -> str:
+    fakes = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"]
+    devices = {str(fake.device) for fake in fakes if isinstance(fake, Tensor) and fake.dim() > 0}
+    return ", ".join(sorted(devices))
 
 
 def _check_all_fused(settings: Settings, record: CompilationRecord) -> None:

@@ -320,6 +320,8 @@ def convert_element_type(scope: Scope) -> Emitted:
     x: Any = scope.arg(0)
     if not isinstance(x, Value) or not is_known(x.dtype) or not is_known(scope.dtype):
         return None
+    if scope.dtype in (torch.float8_e5m2, torch.float8_e8m0fnu) and scope.dtype != x.dtype:
+        return None  # hardware rounds or saturates these otherwise than torch does
     return scope.emitter.cast(x, scope.dtype)
 
 
