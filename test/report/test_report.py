@@ -40,19 +40,24 @@ def make_graph(*, remarks=(), programs=(), refused=(), name="graph 0"):
     return CompilationRecord(name, grouped=grouped, refused=tuple(refused), num_rows=rows)
 
 
-FUSED = Diagnostic("remark", "fused: quantize(fp8 group 128) @_to_copy_3 into rms_norm", WHERE)
+FUSED = Diagnostic("remark", "fused: quantize(e4m3 group 128) into rms_norm + add", WHERE)
 ALONE = Diagnostic(
-    "remark", "not fused: F3: quantize(fp8 token) @_to_copy_9: its producer is aten.mm", 'loc("_to_copy_9")'
+    "remark", "not fused: quantize(e4m3 token): F2: aten.mm is not a row op", 'loc("_to_copy_9")'
 )
-FOUND = Diagnostic("remark", "raised: rms_norm @mul_1", WHERE)
+FOUND = Diagnostic("remark", "named rms_norm", WHERE)
 
 
 def test_remarks_become_quantizations():
     fused, alone = quantizations_of([FOUND, FUSED, ALONE])
-    assert (fused.what, fused.node, fused.where) == ("quantize(fp8 group 128)", "_to_copy_3", "llama.py:54")
-    assert (fused.fused, fused.fused_into) == (True, "rms_norm")
-    assert (alone.fused, alone.rule, alone.reason) == (False, "F3", "its producer is aten.mm")
+    assert (fused.what, fused.node, fused.where) == ("quantize(e4m3 group 128)", "_to_copy_3", "llama.py:54")
+    assert (fused.fused, fused.fused_into) == (True, "rms_norm + add")
+    assert (alone.fused, alone.rule, alone.reason) == (False, "F2", "aten.mm is not a row op")
     assert alone.where == ""
+
+
+def test_a_reason_without_a_rule():
+    (alone,) = quantizations_of([Diagnostic("remark", "not fused: cast(e4m3): no reason: at all", WHERE)])
+    assert (alone.what, alone.rule, alone.reason) == ("cast(e4m3)", "", "no reason: at all")
 
 
 @pytest.mark.parametrize(
@@ -84,16 +89,16 @@ def test_text_holds_every_quantization_with_its_reason():
     text = str(report)
     assert "llama.py:54" in text
     assert "rms_norm" in text
-    assert "F3: its producer is aten.mm" in text
+    assert "F2: aten.mm is not a row op" in text
     # The two equal ones share a line.
-    assert sum("quantize(fp8 group 128)" in line for line in text.splitlines()) == 1
+    assert sum("quantize(e4m3 group 128)" in line for line in text.splitlines()) == 1
 
 
 def test_json_holds_the_totals():
     report = report_of([make_graph(remarks=[FUSED], programs=[make_program()])])
     data = json.loads(json.dumps(report.to_dict()))
     assert data["kernels_before"] == 2
-    assert data["graphs"][0]["quantizations"][0]["fused_into"] == "rms_norm"
+    assert data["graphs"][0]["quantizations"][0]["fused_into"] == "rms_norm + add"
 
 
 def test_nothing_to_fuse_is_said():

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from epiq.ir import Diagnostic
     from epiq.pipeline import RowProgram
 
-# What group says of each quantization, once:
-#   fused: quantize(fp8 group 128) @add_3 into rms_norm
-#   not fused: F3: quantize(fp8 group 128) @add_3: reason
-_FUSED = re.compile(r"fused: (?P<what>.+?) @(?P<node>\S+) into (?P<into>.+)")
-_NOT_FUSED = re.compile(r"not fused: (?P<rule>\w+): (?P<what>.+?) @(?P<node>[^\s:]+):? (?P<reason>.+)")
+# What epiq-group says of each quantization, once:
+#   fused: quantize(e4m3 group 128) into rms_norm + add
+#   not fused: quantize(e4m3 group 128): F2: reason
+_FUSED = re.compile(r"fused: (?P<what>.+?) into (?P<into>.+)")
+_NOT_FUSED = re.compile(r"not fused: (?P<what>\w+(?:\(.*?\))?): (?:(?P<rule>[A-Z]\d+): )?(?P<reason>.+)")
+_NODE = re.compile(r'loc\("([^"]+)"')
 _SOURCE = re.compile(r'"([^"]+\.py)":(\d+)')
 
 
@@ -55,17 +56,23 @@ def _graph(record: CompilationRecord) -> GraphReport:
 def quantizations_of(remarks: Iterable[Diagnostic]) -> Iterable[Quantization]:
     """One for each remark that tells what became of a quantization."""
     for remark in remarks:
-        where = source_line(remark.location)
+        where, node = source_line(remark.location), node_name(remark.location)
         if match := _FUSED.fullmatch(remark.message):
-            yield Quantization(match["what"], match["node"], where, match["into"], "", "")
+            yield Quantization(match["what"], node, where, match["into"], "", "")
         elif match := _NOT_FUSED.fullmatch(remark.message):
-            yield Quantization(match["what"], match["node"], where, "", match["rule"], match["reason"])
+            yield Quantization(match["what"], node, where, "", match["rule"] or "", match["reason"])
 
 
 def source_line(location: str) -> str:
     """`loc("add_3"("/home/u/model.py":12:3))` -> "model.py:12"; "" without a Python line."""
     match = _SOURCE.search(location)
     return f"{Path(match[1]).name}:{match[2]}" if match else ""
+
+
+def node_name(location: str) -> str:
+    """`loc("add_3"("/home/u/model.py":12:3))` -> "add_3"; "" without a name."""
+    match = _NODE.match(location)
+    return match[1].removesuffix(".aux") if match else ""
 
 
 def _kernel(program: RowProgram, num_rows: int) -> KernelReport:
