@@ -147,6 +147,7 @@ def side_as_json(side: Side) -> dict[str, Any]:
     return {
         "error": side.error,
         "compile_s": round(side.compile_s, 1),
+        "fused_kernels": side.fused_kernels,
         "rel_l2": side.rel_l2,
         "graphed": side.graphed,
         "timing": asdict(side.timing) if side.timing else None,

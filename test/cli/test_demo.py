@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from epiq.cli.demo_check import compare_quantized
+from epiq.cli.demo_check import compare_bits, compare_quantized
 from epiq.cli.example_model import load_example
 
 llama = load_example()
@@ -52,3 +52,13 @@ def test_a_changed_residual_is_noticed(outputs):
 def test_wrong_strides_are_noticed(outputs):
     h, q, scale = outputs
     assert failed((h, q, scale.contiguous()), outputs) == ["scale strides"]
+
+
+def test_one_bit_that_fusing_changes_is_noticed(outputs):
+    assert compare_bits("here", outputs, outputs).passed
+    h, q, scale = outputs
+    off = scale.clone()
+    off.view(torch.int32)[0, 0] ^= 1
+    check = compare_bits("here", (h, q, off), outputs)
+    assert not check.passed
+    assert check.measured.startswith("1 of ")

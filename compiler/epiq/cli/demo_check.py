@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,24 @@ def check_quantized_norm(num_tokens: int = 64, hidden_size: int = 4096) -> list[
 
     x, residual = torch.randn(2, num_tokens, hidden_size).to(torch.bfloat16)
     expected = add_norm_quantize(x, residual)
-    actual = run_compiled(add_norm_quantize, x, residual)
-    return compare_quantized(f"{num_tokens} x {hidden_size}", actual, expected)
+    fused = run_compiled(add_norm_quantize, x, residual)
+    unfused = run_compiled(add_norm_quantize, x, residual, fuse=False)
+    where = f"{num_tokens} x {hidden_size}"
+    return [compare_bits(where, fused, unfused), *compare_quantized(where, fused, expected)]
+
+
+def compare_bits(where: str, fused: Sequence[Tensor], unfused: Sequence[Tensor]) -> Check:
+    """Fusing may not change a bit of any output."""
+    pairs = zip(fused, unfused, strict=True)
+    off = sum(int((as_bytes(a) != as_bytes(b)).sum()) for a, b in pairs)
+    total = sum(as_bytes(tensor).numel() for tensor in fused)
+    what = f"fused against unfused by us, {where}"
+    return Check(what, f"{off} of {total} bytes differ", "0", off == 0)
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Its values, in row-major order, byte by byte."""
+    return tensor.contiguous().view(torch.uint8)
 
 
 def compare_quantized(
@@ -93,11 +109,12 @@ def check_layer(seq_len: int = 32) -> list[Check]:
     return [Check(what, measured, allowed, comparison.ok)]
 
 
-def run_compiled(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """One call through torch.compile with our backend."""
+def run_compiled(function: Callable[..., Any], *inputs: Tensor, fuse: bool = True) -> Any:
+    """One call through torch.compile with our backend; an error of ours is raised, not worked around."""
     torch._dynamo.reset()
+    options: dict[str, Any] = {"epiq.fuse": fuse, "epiq.strict": True}
     with torch.no_grad():
-        return torch.compile(function, backend="epiq", fullgraph=True)(*inputs)
+        return torch.compile(function, backend="epiq", fullgraph=True, options=options)(*inputs)
 
 
 def _differ(actual: Tensor, expected: Tensor) -> str:

@@ -135,7 +135,7 @@ def kernel_kind(name: str) -> str:
 def _timed_cuda(run: Run) -> tuple[torch.cuda.Event, torch.cuda.Event]:
     start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    torch.cuda._sleep(_WAIT_CYCLES)
+    torch.cuda._sleep(_WAIT_CYCLES)  # type: ignore[no-untyped-call]
     start.record()
     run()
     end.record()
