@@ -13,7 +13,6 @@ from epiq.frontend.cse import writes_memory
 from epiq.frontend.ops import EMITTERS
 from epiq.frontend.plan import Plan, Source
 from epiq.runtime.op import row_program
-from epiq.runtime.registry import register
 
 # What a new node takes over from the node whose value it holds.
 _KEPT_META = ("stack_trace", "nn_module_stack", "source_fn_stack", "original_aten", "from_node")
@@ -36,10 +35,9 @@ def export_plans(graph: Graph, plans: Iterable[Plan]) -> None:
 
 
 def _insert(graph: Graph, plan: Plan) -> None:
-    kernel = register(plan.kernel)
     with graph.inserting_before(plan.anchor):
         inputs = [_input_node(graph, source) for source in plan.sources]
-        call = graph.call_function(row_program, (kernel.key, inputs))
+        call = graph.call_function(row_program, (plan.kernel.key, inputs))
         call.meta = {key: plan.anchor.meta[key] for key in _KEPT_META if key in plan.anchor.meta}
         call.meta["val"] = list(plan.fakes)
         for index, fake in enumerate(plan.fakes):

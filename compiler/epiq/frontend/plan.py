@@ -28,6 +28,7 @@ from epiq.frontend.sites import Site, ValueName
 from epiq.frontend.types import ELEMENT_TYPES
 from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.runtime.kernel import Kernel
+from epiq.runtime.registry import register
 from epiq.runtime.shapes import Dim, OutputSpec, leading_rank
 
 _DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items() if dtype != torch.uint8}
@@ -91,14 +92,14 @@ class Planner:
             raise RefusedError("E1: the program replaces no node")
         self._check_writers(members, sources)
         specs = [
-            _output_spec(self._fake_of(name), spec, program.inputs, sources)
+            _output_spec(self._fake_of(name), spec, traced_rows(program, sources), sources)
             for name, spec in zip(site.outputs, program.outputs, strict=True)
         ]
-        kernel = Kernel(program, specs)
+        kernel = register(Kernel(program, specs))
         fakes = _fake_outputs(kernel, sources)
         for name, fake in zip(site.outputs, fakes, strict=True):
             _check_strides(name, self._fake_of(name), fake)
-        rows = row_hint(program.inputs, sources)
+        rows = row_hint(program, sources)
         try:
             prepare(kernel, device, rows)
         except Exception as error:
@@ -203,15 +204,12 @@ def _is_cpu_scalar(fake: Tensor) -> bool:
     return fake.dim() == 0 and fake.device.type == "cpu"
 
 
-def _output_spec(
-    fake: Tensor | None, spec: TensorSpec, inputs: Sequence[TensorSpec], sources: list[Source]
-) -> OutputSpec:
+def _output_spec(fake: Tensor | None, spec: TensorSpec, rows: Any, sources: list[Source]) -> OutputSpec:
     if fake is None:
         if None in spec.shape[1:]:
             raise RefusedError(f"E2: an output of shape {spec.shape} has no node that tells its shape")
         unnamed: tuple[Dim, ...] = tuple("M" if size is None else size for size in spec.shape)
         return OutputSpec(_DTYPES[spec.dtype], unnamed, spec.row_width, spec.layout)
-    rows = traced_rows(inputs, sources)
     dims = tuple(_dim(size, sources, rows) for size in fake.shape)
     return OutputSpec(fake.dtype, dims, spec.row_width, spec.layout)
 
@@ -262,10 +260,10 @@ def _listed(sizes: Sequence[Any]) -> str:
     return f"({', '.join(map(str, sizes))})"
 
 
-def traced_rows(specs: Sequence[TensorSpec], sources: list[Source]) -> Any:
+def traced_rows(program: RowProgram, sources: list[Source]) -> Any:
     """The number of rows, a SymInt where it is dynamic. Raises: RefusedError when inputs disagree."""
     found: Any = None
-    for spec, source in zip(specs, sources, strict=True):
+    for spec, source in zip(program.inputs, sources, strict=True):
         if not spec.row_like:
             continue
         shape = source.fake.shape
@@ -278,13 +276,15 @@ def traced_rows(specs: Sequence[TensorSpec], sources: list[Source]) -> Any:
             raise RefusedError(f"E2: its inputs hold {found} and {rows} rows")
         found = rows
     if found is None:
+        found = program.num_rows
+    if found is None:
         raise RefusedError("E2: it has no input of rows")
     return found
 
 
-def row_hint(specs: Sequence[TensorSpec], sources: list[Source]) -> int:
+def row_hint(program: RowProgram, sources: list[Source]) -> int:
     """The number of rows of the example inputs; 1 where tracing knows none."""
-    rows = traced_rows(specs, sources)
+    rows = traced_rows(program, sources)
     if isinstance(rows, int):
         return rows
     return int(rows.node.hint) if rows.node.has_hint() else 1

@@ -41,11 +41,12 @@ def tune(kernel: Kernel, device: torch.device, num_rows: int) -> None:
     if target is None or torch.cuda.is_current_stream_capturing():
         return
     index = torch.cuda.current_device() if device.index is None else device.index
-    key = (kernel.program.key, index, bucket(num_rows))
+    rows = bucket(num_rows)
+    key = (kernel.program.key, index, rows)
     schedule = _tuned.get(key)
     if schedule is None:
-        default = pipeline.default_schedule(kernel.program, num_rows, target)
-        schedule = _tuned[key] = _fastest(kernel.program, default, torch.device("cuda", index), num_rows)
+        default = pipeline.default_schedule(kernel.program, rows, target)
+        schedule = _tuned[key] = _fastest(kernel.program, default, torch.device("cuda", index), rows)
     kernel.prefer(device, num_rows, make_launcher(kernel.program, schedule, device))
 
 

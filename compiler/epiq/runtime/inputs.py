@@ -59,10 +59,10 @@ def row_stride(x: Tensor, width: int) -> int | None:
     return width if found is None else found
 
 
-def count_rows(specs: tuple[TensorSpec, ...], inputs: list[Tensor]) -> int:
-    """The number of rows that all row-like inputs hold.
+def count_rows(specs: tuple[TensorSpec, ...], inputs: list[Tensor], otherwise: int | None = None) -> int:
+    """The number of rows that all row-like inputs hold, `otherwise` where there is no such input.
 
-    Raises: ValueError if two of them differ.
+    Raises: ValueError if two of them differ, or nothing tells.
     """
     found: int | None = None
     for spec, x in zip(specs, inputs, strict=True):
@@ -72,6 +72,8 @@ def count_rows(specs: tuple[TensorSpec, ...], inputs: list[Tensor]) -> int:
         if found is not None and rows != found:
             raise ValueError(f"inputs of one row program hold {found} and {rows} rows")
         found = rows
+    if found is None:
+        found = otherwise
     if found is None:
         raise ValueError("a row program without an input of rows has no number of rows")
     return found

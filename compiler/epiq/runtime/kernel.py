@@ -39,7 +39,7 @@ class Kernel:
         return [spec.allocate(inputs, rows, inputs[0].device) for spec in self.outputs]
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
-        rows = count_rows(self.program.inputs, inputs)
+        rows = count_rows(self.program.inputs, inputs, self.program.num_rows)
         device = inputs[0].device
         outputs = [spec.allocate(inputs, rows, device) for spec in self.outputs]
         if rows == 0:
@@ -63,7 +63,7 @@ class Kernel:
         key = (device.index, bucket(num_rows))
         launcher = self._launchers.get(key)
         if launcher is None:
-            launcher = self._launchers.setdefault(key, self._make(device, num_rows))
+            launcher = self._launchers.setdefault(key, self._make(device, bucket(num_rows)))
         return launcher
 
     def prefer(self, device: torch.device, num_rows: int, launcher: Launcher) -> None:
@@ -86,4 +86,6 @@ class Kernel:
                 for dim in x.shape[: leading_rank(x.shape, spec.row_width)]:
                     leading = leading * dim
                 return leading
-        raise ValueError(f"row program {self.program.name} has no input of rows")
+        if self.program.num_rows is None:
+            raise ValueError(f"row program {self.program.name} has no input of rows")
+        return self.program.num_rows
