@@ -178,6 +178,15 @@ def test_static_takes_a_number_or_a_tensor_and_returns_it():
     assert torch.equal(quantize(x, FP8_STATIC, scale=0.037)[0].view(torch.uint8), q.view(torch.uint8))
 
 
+@pytest.mark.parametrize("x_shape", [(), (4,), (2, 4)], ids=str)
+@pytest.mark.parametrize("scale_shape", [(), (1,), (1, 1), (1, 1, 1)], ids=str)
+def test_static_scales_of_one_value_in_any_shape(x_shape, scale_shape):
+    x = torch.full(x_shape, 3.0)
+    q, scale = quantize(x, FP8_STATIC, scale=torch.full(scale_shape, 0.5))
+    assert q.shape == x_shape and scale.shape == scale_shape
+    assert (q.float() == 6.0).all()
+
+
 def test_floor_on_amax_and_upper_bound():
     """DeepGEMM's floor; a per-token upper bound."""
     deep_gemm = dataclasses.replace(FP8_GROUP128, floor=1e-4, floor_on="amax", division=False)

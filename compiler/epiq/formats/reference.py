@@ -39,7 +39,9 @@ def quantize(
     _check_input(x, fmt)
     if fmt.static:
         given = _one_value("scale", scale, fmt, x)
-        return _cast(_apply(x.to(torch.float32), given.reshape(()), fmt), fmt).contiguous(), given
+        # One value of shape (1,) broadcasts as it is; a reshape would be one more op to look through.
+        factor = given if given.dim() <= min(x.dim(), 1) else given.reshape(())
+        return _cast(_apply(x.to(torch.float32), factor, fmt), fmt).contiguous(), given
     if scale is not None:
         raise ValueError(f"{fmt.name} computes its scales, got scale = {_describe(scale)}")
     multiplier = _one_value("global_scale", global_scale, fmt, x).reshape(()) if fmt.global_scale else None
@@ -195,5 +197,5 @@ def _lay_out(scales: Tensor, fmt: QuantFormat) -> Tensor:
         # torch calls such a tensor contiguous either way; consumers that read strides want column-major ones.
         columns = flat.as_strided((flat.shape[0], groups), (1, flat.shape[0]))
     else:
-        columns = flat.t().contiguous().t()
+        columns = flat.t().clone(memory_format=torch.contiguous_format).t()
     return columns if len(leading) == 1 else torch.unflatten(columns, 0, tuple(leading))
