@@ -30,8 +30,8 @@ std::optional<double> splatValue(Value value) {
   return constant.getSplatValue<APFloat>().convertToDouble();
 }
 
-// Whether sign * value <= limit, or value is NaN. `limit` must be a bf16 number,
-// so that roundings to bf16 and wider keep the bound.
+// Whether sign * value <= limit, or value is NaN. `limit` must be a bf16
+// number, so that roundings to bf16 and wider keep the bound.
 bool isBounded(Value value, double sign, double limit, unsigned depth = 0) {
   if (std::optional<double> number = splatValue(value))
     return sign * *number <= limit;
@@ -56,6 +56,14 @@ bool isBounded(Value value, double sign, double limit, unsigned depth = 0) {
   if (isa<math::AbsFOp>(op) && sign < 0)
     return true;
   return false;
+}
+
+// Whether the operand of a cast to e5m2 is bounded by its largest number, as
+// far as can be seen from the ops that compute it.
+bool isClampedForCast(Operation &cast) {
+  constexpr double limit = 57344.0;
+  Value source = cast.getOperand(0);
+  return isBounded(source, 1.0, limit) && isBounded(source, -1.0, limit);
 }
 
 bool isKnownOp(Operation &op) {
@@ -88,15 +96,9 @@ std::string typeText(Type type) {
 
 } // namespace
 
-bool isClampedForCast(Operation &cast) {
-  Type to = getElementTypeOrSelf(cast.getResult(0));
-  double limit = isa<Float8E4M3FNType>(to) ? 448.0 : 57344.0;
-  Value source = cast.getOperand(0);
-  return isBounded(source, 1.0, limit) && isBounded(source, -1.0, limit);
-}
-
 bool isTritonElement(Type type) {
-  if (isa<Float64Type, Float32Type, Float16Type, BFloat16Type>(type) || isFp8(type))
+  if (isa<Float64Type, Float32Type, Float16Type, BFloat16Type>(type) ||
+      isFp8(type))
     return true;
   auto integer = dyn_cast<IntegerType>(type);
   return integer && integer.isSignless() &&
@@ -112,9 +114,14 @@ LogicalResult checkElementwise(Operation &op, std::string &reason) {
   bool isCast = isa<arith::ExtFOp, arith::TruncFOp>(op);
   bool movesBits = isa<arith::SelectOp, arith::BitcastOp>(op);
   if (!isCast && !movesBits && (isFp8(from) || isFp8(to)))
-    return refuse(reason, "L6: " + name + " on " + typeText(isFp8(to) ? to : from) +
+    return refuse(reason, "L6: " + name + " on " +
+                              typeText(isFp8(to) ? to : from) +
                               " has no counterpart in Triton");
-  if (isa<arith::DivFOp, math::SqrtOp>(op) && !to.isF32() && !to.isF64())
+  // clang-format off
+  bool isWide = isa<arith::DivFOp, math::SqrtOp, math::RsqrtOp, math::ExpOp, math::Exp2Op,
+                    math::LogOp, math::Log2Op, math::SinOp, math::CosOp, math::ErfOp>(op);
+  // clang-format on
+  if (isWide && !to.isF32() && !to.isF64())
     return refuse(reason, "L6: " + name + " rounds in f32 or f64, not in " +
                               typeText(to));
   if (isCast && isFp8(to) && (from.isF64() || isFp8(from)))

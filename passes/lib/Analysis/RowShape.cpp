@@ -53,7 +53,8 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
     for (Value value : values)
       if (!isa<RankedTensorType>(value.getType()) ||
           !isTritonElement(getElementTypeOrSelf(value)))
-        return refuse(reason, "L6: Triton has no values of type " + typeText(value));
+        return refuse(reason,
+                      "L6: Triton has no values of type " + typeText(value));
     return success();
   };
   if (failed(checkTypes(program.getBlock().getArguments())))
@@ -81,8 +82,8 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
           tensorType(operand).getShape() !=
               tensorType(op.getResult(0)).getShape())
         return refuse(reason, "L3: operands of " + op.getName().getStringRef() +
-                                  " have shapes " + typeText(operand) + " and " +
-                                  typeText(op.getResult(0)));
+                                  " have shapes " + typeText(operand) +
+                                  " and " + typeText(op.getResult(0)));
   }
   return success();
 }
@@ -144,7 +145,8 @@ MemoryViews findViews(Block &body, const LeadingDims &leading) {
     if (auto reshape = dyn_cast<graph::ReshapeOp>(op)) {
       auto source = views.find(reshape.getInput());
       if (source == views.end() ||
-          !isDense(rowDims(reshape.getInput(), leading), source->second.strides))
+          !isDense(rowDims(reshape.getInput(), leading),
+                   source->second.strides))
         continue;
       MemoryView view = source->second;
       view.strides = rowMajorStrides(rowDims(reshape.getResult(), leading));
@@ -156,13 +158,16 @@ MemoryViews findViews(Block &body, const LeadingDims &leading) {
 
 // True when `value` is read only through views of it, or not at all.
 bool isOnlyViewed(Value value, const MemoryViews &views) {
-  return views.contains(value) && llvm::all_of(value.getUsers(), [&](Operation *user) {
-    return user->getNumResults() == 1 && views.contains(user->getResult(0));
-  });
+  return views.contains(value) &&
+         llvm::all_of(value.getUsers(), [&](Operation *user) {
+           return user->getNumResults() == 1 &&
+                  views.contains(user->getResult(0));
+         });
 }
 
 // Memory strides by factor, from those by dimension.
-SmallVector<int64_t> factorStrides(const MemoryView &view, const RowValue &value,
+SmallVector<int64_t> factorStrides(const MemoryView &view,
+                                   const RowValue &value,
                                    ArrayRef<int64_t> factors) {
   SmallVector<int64_t> strides(factors.size(), 0);
   for (auto [covered, dimStride] : llvm::zip_equal(value.dims, view.strides)) {
@@ -237,19 +242,22 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
   for (auto reduce : body.getOps<graph::ReduceOp>())
     shape.fullRow |= spansRow(reduce, shape);
   if (!shape.factors.empty())
-    shape.columnUnit = shape.width / (shape.fullRow ? 1 : shape.factors.front());
+    shape.columnUnit =
+        shape.width / (shape.fullRow ? 1 : shape.factors.front());
   for (BlockArgument argument : body.getArguments())
     shape.inputs.emplace_back(leading->lookup(argument),
                               rowElements(argument, *leading));
 
   if (shape.fullRow && paddedWidth(shape) > kMaxRowWidth) {
     reason = ("L7: a reduction spans a row of " + Twine(shape.width) +
-              ", more than the " + Twine(kMaxRowWidth) + " of one tile").str();
+              ", more than the " + Twine(kMaxRowWidth) + " of one tile")
+                 .str();
     return failure();
   }
 
   Value result = program.getYield().getValues().front();
-  for (int64_t dim : tensorType(result).getShape().take_front(leading->lookup(result)))
+  for (int64_t dim :
+       tensorType(result).getShape().take_front(leading->lookup(result)))
     shape.staticRows *= ShapedType::isDynamic(dim) ? 1 : dim;
   return shape;
 }

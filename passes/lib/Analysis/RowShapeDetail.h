@@ -45,8 +45,9 @@ bool isElementwise(mlir::Operation &op);
 mlir::FailureOr<LeadingDims> findLeadingDims(graph::RowProgramOp program,
                                              std::string &reason);
 
-// L2: factors a row of `width` elements so that each row dimension of each value
-// in `values` is a list of factors; fills `shape.factors` and `shape.values`.
+// L2: factors a row of `width` elements so that each row dimension of each
+// value in `values` is a list of factors; fills `shape.factors` and
+// `shape.values`.
 mlir::LogicalResult factorRow(mlir::Block &body,
                               llvm::ArrayRef<mlir::Value> values,
                               const LeadingDims &leading, RowShape &shape,

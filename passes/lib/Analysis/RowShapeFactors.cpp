@@ -1,8 +1,8 @@
 //===- RowShapeFactors.cpp - The finest common factorization of a row -----===//
 // A row of 4096 that is also seen as 32 x 128 has the factors 32 and 128; one
-// that is seen as 4 x 1024 besides has 4, 8 and 128. Each dimension of a value is
-// first described by atoms, runs of the row with a stride; the strides at which
-// atoms begin and end are the cuts between factors.
+// that is seen as 4 x 1024 besides has 4, 8 and 128. Each dimension of a value
+// is first described by atoms, runs of the row with a stride; the strides at
+// which atoms begin and end are the cuts between factors.
 //===----------------------------------------------------------------------===//
 
 #include "RowShapeDetail.h"
@@ -108,11 +108,13 @@ void Factorizer::seed() {
 }
 
 LogicalResult Factorizer::visitReshape(graph::ReshapeOp op) {
-  for (auto [from, to] : {std::pair<Value, Value>(op.getInput(), op.getResult()),
-                          std::pair<Value, Value>(op.getResult(), op.getInput())}) {
+  for (auto [from, to] :
+       {std::pair<Value, Value>(op.getInput(), op.getResult()),
+        std::pair<Value, Value>(op.getResult(), op.getInput())}) {
     if (!isKnown(from) || isKnown(to))
       continue;
-    std::optional<ValueAtoms> found = regroup(atoms[from], rowDims(to, leading));
+    std::optional<ValueAtoms> found =
+        regroup(atoms[from], rowDims(to, leading));
     if (!found)
       return refuse(reason, "L2: reshape from " + typeText(op.getInput()) +
                                 " to " + typeText(op.getResult()) +
@@ -161,7 +163,8 @@ LogicalResult Factorizer::visit(Operation &op) {
 
   SmallVector<Value> tied(op.getOperands());
   tied.push_back(op.getResult(0));
-  Value *known = llvm::find_if(tied, [&](Value value) { return isKnown(value); });
+  Value *known =
+      llvm::find_if(tied, [&](Value value) { return isKnown(value); });
   if (known == tied.end())
     return success();
   ValueAtoms found = atoms[*known];
@@ -177,11 +180,13 @@ LogicalResult Factorizer::findFactors() {
       for (Atom atom : dim)
         found.insert({atom.stride, atom.stride * atom.size});
   cuts.assign(found.begin(), found.end());
-  for (auto [inner, outer] : llvm::zip(ArrayRef(cuts), ArrayRef(cuts).drop_front())) {
+  for (auto [inner, outer] :
+       llvm::zip(ArrayRef(cuts), ArrayRef(cuts).drop_front())) {
     if (outer % inner != 0)
       return refuse(reason, "L2: a row of " + Twine(shape.width) +
                                 " is split at " + Twine(inner) + " and at " +
-                                Twine(outer) + ", which have no common factorization");
+                                Twine(outer) +
+                                ", which have no common factorization");
     shape.factors.insert(shape.factors.begin(), outer / inner);
   }
   return success();
@@ -218,7 +223,8 @@ LogicalResult Factorizer::run() {
   for (Value value : values)
     if (!isKnown(value))
       return refuse(reason, "L2: " + typeText(value) +
-                                " has no place in a row of " + Twine(shape.width));
+                                " has no place in a row of " +
+                                Twine(shape.width));
   if (failed(findFactors()))
     return failure();
   describeValues();

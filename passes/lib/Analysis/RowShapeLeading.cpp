@@ -1,8 +1,9 @@
 //===- RowShapeLeading.cpp - Where the token dimensions of a value end ----===//
 // Nothing in the graph says which dimensions are tokens, so the split is solved
-// for: the largest inputs start with every dimension but the last as tokens, the
-// other values with all of theirs, and each op lowers the counts of the values
-// it ties together until nothing changes. Counts only fall, so this ends.
+// for: the largest inputs start with every dimension but the last as tokens,
+// the other values with all of theirs, and each op lowers the counts of the
+// values it ties together until nothing changes. Counts only fall, so this
+// ends.
 //===----------------------------------------------------------------------===//
 
 #include "RowShapeDetail.h"
@@ -155,8 +156,8 @@ LogicalResult LeadingSolver::checkBroadcast(graph::BroadcastOp op) {
   bool shared = isShared(op);
   for (size_t dim = grown; dim < leading[op.getResult()]; ++dim)
     if (from[dim - grown] != (shared ? 1 : to[dim]))
-      return refuse(reason, "L4: " + typeText(op.getInput()) + " broadcast to " +
-                                typeText(op.getResult()) +
+      return refuse(reason, "L4: " + typeText(op.getInput()) +
+                                " broadcast to " + typeText(op.getResult()) +
                                 " differs along some token dimensions only");
   return success();
 }
@@ -168,7 +169,8 @@ LogicalResult LeadingSolver::checkTokens() {
     return sizeRank(tensorType(value).getShape().take_front(leading[value]));
   };
   auto size = [&](Value value) {
-    return std::make_pair(sizeRank(tensorType(value).getShape()), leading[value]);
+    return std::make_pair(sizeRank(tensorType(value).getShape()),
+                          leading[value]);
   };
   ArrayRef<BlockArgument> arguments = body.getArguments();
   if (arguments.empty())

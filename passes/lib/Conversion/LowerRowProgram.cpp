@@ -168,7 +168,8 @@ void KernelBuilder::load(Value value, const RowView &view) {
   Value loaded = tt::LoadOp::create(builder, pointers, mask, padding);
   if (element != memoryType(element)) {
     Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
-    loaded = arith::CmpIOp::create(builder, arith::CmpIPredicate::ne, loaded, zero);
+    loaded =
+        arith::CmpIOp::create(builder, arith::CmpIPredicate::ne, loaded, zero);
   }
   arithmetic->define(value, loaded, /*zeroPadded=*/true);
 }
@@ -224,7 +225,8 @@ void KernelBuilder::build() {
   };
   for (const auto &[value, view] : shape.loads) {
     builder.setLoc(value.getLoc());
-    auto same = llvm::find_if(shape.loads, [&, &value = value, &view = view](auto &other) {
+    auto same = llvm::find_if(shape.loads, [&, &value = value,
+                                            &view = view](auto &other) {
       return arithmetic->isDefined(other.first) && other.second == view &&
              describe(other.first).isPerToken() == describe(value).isPerToken();
     });
@@ -240,7 +242,8 @@ void KernelBuilder::build() {
   }
   for (Operation &op : body.without_terminator()) {
     if (llvm::any_of(op.getResults(), [&](Value result) {
-          return arithmetic->isDefined(result) || !shape.values.contains(result);
+          return arithmetic->isDefined(result) ||
+                 !shape.values.contains(result);
         }))
       continue;
     builder.setLoc(op.getLoc());
@@ -257,13 +260,15 @@ struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     SmallVector<graph::RowProgramOp> programs;
-    module->walk([&](graph::RowProgramOp program) { programs.push_back(program); });
+    module->walk(
+        [&](graph::RowProgramOp program) { programs.push_back(program); });
     if (programs.size() != 1) {
       module.emitError() << "expected one epiq.row_program, found "
                          << programs.size();
       return signalPassFailure();
     }
-    OwningOpRef<graph::RowProgramOp> program = normalizeRowProgram(programs.front());
+    OwningOpRef<graph::RowProgramOp> program =
+        normalizeRowProgram(programs.front());
     std::string reason;
     RowSchedule schedule{blockRows, blockCols};
     FailureOr<RowShape> shape = analyzeRows(*program, reason);

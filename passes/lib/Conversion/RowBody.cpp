@@ -27,7 +27,8 @@ TypedAttr neutralElement(graph::ReduceKind kind, Type type) {
     case graph::ReduceKind::prod:
       return FloatAttr::get(type, APFloat::getOne(semantics));
     case graph::ReduceKind::max:
-      return FloatAttr::get(type, APFloat::getInf(semantics, /*Negative=*/true));
+      return FloatAttr::get(type,
+                            APFloat::getInf(semantics, /*Negative=*/true));
     case graph::ReduceKind::min:
       return FloatAttr::get(type, APFloat::getInf(semantics));
     }
@@ -96,16 +97,22 @@ bool RowBody::keepsZero(Operation &op) const {
 
 void RowBody::lower(Operation &op) {
   if (isa<arith::ConstantOp>(op)) {
-    auto splat = cast<SplatElementsAttr>(cast<arith::ConstantOp>(op).getValue());
-    define(op.getResult(0),
-           tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult(0))),
-           /*zeroPadded=*/false);
+    auto splat =
+        cast<SplatElementsAttr>(cast<arith::ConstantOp>(op).getValue());
+    define(
+        op.getResult(0),
+        tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult(0))),
+        /*zeroPadded=*/false);
     return;
   }
   Value result =
       TypeSwitch<Operation *, Value>(&op)
-          .Case([&](graph::BroadcastOp broadcast) { return lowerBroadcast(broadcast); })
-          .Case([&](graph::ReshapeOp reshape) { return lookup(reshape.getInput()); })
+          .Case([&](graph::BroadcastOp broadcast) {
+            return lowerBroadcast(broadcast);
+          })
+          .Case([&](graph::ReshapeOp reshape) {
+            return lookup(reshape.getInput());
+          })
           .Case([&](graph::ReduceOp reduce) { return lowerReduce(reduce); })
           .Default([&](Operation *other) { return lowerElementwise(*other); });
   define(op.getResult(0), result, keepsZero(op));
@@ -114,9 +121,9 @@ void RowBody::lower(Operation &op) {
 Value RowBody::lowerBroadcast(graph::BroadcastOp op) {
   SmallVector<int64_t> wanted = dims(op.getResult());
   if (auto constant = op.getInput().getDefiningOp<arith::ConstantOp>())
-    return tile.constant(cast<SplatElementsAttr>(constant.getValue())
-                             .getSplatValue<Attribute>(),
-                         wanted);
+    return tile.constant(
+        cast<SplatElementsAttr>(constant.getValue()).getSplatValue<Attribute>(),
+        wanted);
   return tile.fit(lookup(op.getInput()), wanted);
 }
 
@@ -125,13 +132,14 @@ Value RowBody::lowerBroadcast(graph::BroadcastOp op) {
 //===----------------------------------------------------------------------===//
 
 // The operand of `op` with the neutral element in lanes outside of `factors`.
-Value RowBody::neutralizePadding(graph::ReduceOp op, ArrayRef<unsigned> factors) {
+Value RowBody::neutralizePadding(graph::ReduceOp op,
+                                 ArrayRef<unsigned> factors) {
   Value source = lookup(op.getInput());
   SmallVector<int64_t> sizes = dims(op.getInput());
-  bool isNeutral =
-      zeroPadded.contains(op.getInput()) &&
-      (op.getKind() == graph::ReduceKind::sum ||
-       (op.getKind() == graph::ReduceKind::max && isNonNegative(op.getInput())));
+  bool isNeutral = zeroPadded.contains(op.getInput()) &&
+                   (op.getKind() == graph::ReduceKind::sum ||
+                    (op.getKind() == graph::ReduceKind::max &&
+                     isNonNegative(op.getInput())));
   if (isNeutral)
     return source;
   Value mask = tile.factorMask(factors, sizes);
@@ -152,8 +160,8 @@ Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
                                      ValueRange{source}, axis);
   OpBuilder::InsertionGuard guard(builder);
   Location loc = builder.getLoc();
-  Block *body = builder.createBlock(&reduce.getCombineOp(), {}, {element, element},
-                                    {loc, loc});
+  Block *body = builder.createBlock(&reduce.getCombineOp(), {},
+                                    {element, element}, {loc, loc});
   Value combined =
       combine(builder, kind, body->getArgument(0), body->getArgument(1));
   tt::ReduceReturnOp::create(builder, ValueRange{combined});
@@ -187,8 +195,7 @@ Value RowBody::lowerReduce(graph::ReduceOp op) {
     }
     if (merged == 1)
       continue;
-    bool isScalar =
-        llvm::all_of(sizes, [](int64_t size) { return size == 1; });
+    bool isScalar = llvm::all_of(sizes, [](int64_t size) { return size == 1; });
     SmallVector<int64_t> shape;
     if (!isScalar)
       shape = before;
@@ -220,34 +227,32 @@ Value RowBody::lowerReduce(graph::ReduceOp op) {
 //===----------------------------------------------------------------------===//
 
 // A cast to or from fp8 is tt.fp_to_fp, any other one is arith's. Torch goes
-// through f32 (which is exact from f16 and bf16), and gives NaN where a value
-// does not fit into e4m3, while the hardware saturates.
+// through f32, which is exact from f16 and bf16. What does not fit into e4m3
+// saturates, as in the hardware and in torch from 2.13 on (before, it gave
+// NaN).
 Value RowBody::lowerFloatCast(Operation &op) {
   Value source = lookup(op.getOperand(0));
   Type wanted = tileType(op.getResult(0));
   Type from = getElementTypeOrSelf(source);
   Type to = getElementTypeOrSelf(wanted);
+  if (isFp8(from) && to.isF64()) {
+    source = tt::FpToFpOp::create(
+        builder, RowTile::type(dims(op.getResult(0)), builder.getF32Type()),
+        source, tt::RoundingModeAttr());
+    return arith::ExtFOp::create(builder, wanted, source);
+  }
   if (isFp8(from))
-    return tt::FpToFpOp::create(builder, wanted, source, tt::RoundingModeAttr());
+    return tt::FpToFpOp::create(builder, wanted, source,
+                                tt::RoundingModeAttr());
   if (!isFp8(to)) {
     if (isa<arith::ExtFOp>(op))
       return arith::ExtFOp::create(builder, wanted, source);
     return arith::TruncFOp::create(builder, wanted, source);
   }
-  SmallVector<int64_t> sizes = dims(op.getResult(0));
   Type f32 = builder.getF32Type();
   if (from != f32)
-    source = arith::ExtFOp::create(builder, RowTile::type(sizes, f32), source);
-  if (!isClampedForCast(op)) {
-    // 464 is half way between the largest number, 448, and where 480 would be.
-    Value limit = tile.constant(builder.getF32FloatAttr(464.0f), sizes);
-    Value nan = tile.constant(
-        FloatAttr::get(f32, APFloat::getNaN(APFloat::IEEEsingle())), sizes);
-    Value magnitude = math::AbsFOp::create(builder, source);
-    Value fits = arith::CmpFOp::create(builder, arith::CmpFPredicate::OLE,
-                                       magnitude, limit);
-    source = arith::SelectOp::create(builder, fits, source, nan);
-  }
+    source = arith::ExtFOp::create(
+        builder, RowTile::type(dims(op.getResult(0)), f32), source);
   return tt::FpToFpOp::create(
       builder, wanted, source,
       tt::RoundingModeAttr::get(builder.getContext(), tt::RoundingMode::RTNE));
@@ -262,9 +267,19 @@ Value RowBody::lowerElementwise(Operation &op) {
     operands.push_back(lookup(operand));
   if (getElementTypeOrSelf(wanted).isF32()) {
     if (isa<arith::DivFOp>(op))
-      return tt::PreciseDivFOp::create(builder, wanted, operands[0], operands[1]);
+      return tt::PreciseDivFOp::create(builder, wanted, operands[0],
+                                       operands[1]);
     if (isa<math::SqrtOp>(op))
       return tt::PreciseSqrtOp::create(builder, wanted, operands[0]);
+  }
+  if (isa<arith::BitcastOp>(op))
+    return tt::BitcastOp::create(builder, wanted, operands[0]);
+  // Triton takes no negation; a product with -1 is one, -0 included.
+  if (isa<arith::NegFOp>(op)) {
+    Value minusOne =
+        tile.constant(builder.getFloatAttr(getElementTypeOrSelf(wanted), -1.0),
+                      dims(op.getResult(0)));
+    return arith::MulFOp::create(builder, operands[0], minusOne);
   }
   OperationState state(builder.getLoc(), op.getName(), operands, wanted,
                        op.getAttrs());

@@ -9,7 +9,8 @@
 
 namespace epiq {
 
-// Translates the ops of a normalized row program, one by one, into ops on tiles.
+// Translates the ops of a normalized row program, one by one, into ops on
+// tiles.
 class RowBody {
 public:
   RowBody(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,

@@ -1,6 +1,6 @@
 //===- RowTile.cpp - The tile of a row program in Triton IR ---------------===//
-// Row offsets are i64 and scalar where they can be, column offsets i32: a row is
-// short, a tensor may not be.
+// Row offsets are i64 and scalar where they can be, column offsets i32: a row
+// is short, a tensor may not be.
 //===----------------------------------------------------------------------===//
 
 #include "RowTile.h"
@@ -29,7 +29,8 @@ LogicalResult RowTile::check(const RowShape &shape, RowSchedule schedule,
     return refuse("L7: block-rows " + Twine(schedule.blockRows) +
                   " is not a power of two");
   if (schedule.blockCols < 0)
-    return refuse("L7: block-cols " + Twine(schedule.blockCols) + " is negative");
+    return refuse("L7: block-cols " + Twine(schedule.blockCols) +
+                  " is negative");
   if (schedule.blockCols && shape.fullRow)
     return refuse("L7: block-cols " + Twine(schedule.blockCols) +
                   " cuts a row of " + Twine(shape.width) +
@@ -123,7 +124,8 @@ Value RowTile::range(unsigned axis, int64_t size) {
   for (unsigned dim = 0; dim < rank(); ++dim) {
     if (dim == axis)
       continue;
-    SmallVector<int64_t> dims(cast<RankedTensorType>(result.getType()).getShape());
+    SmallVector<int64_t> dims(
+        cast<RankedTensorType>(result.getType()).getShape());
     dims.insert(dims.begin() + dim, 1);
     result = tt::ExpandDimsOp::create(
         builder, RankedTensorType::get(dims, i32Type), result, dim);
@@ -167,12 +169,14 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims) {
     SmallVector<int64_t> own(rank(), 1);
     own[axis(factor)] = tileSize(factor);
     if (factor == 0 && isCut()) {
-      Value first = arith::MulIOp::create(builder, columnProgram(), i32(cutSize()));
+      Value first =
+          arith::MulIOp::create(builder, columnProgram(), i32(cutSize()));
       index = arith::AddIOp::create(builder, fit(first, own), index);
     }
-    Value limit = constant(builder.getI32IntegerAttr(shape.factors[factor]), own);
-    Value inside = arith::CmpIOp::create(builder, arith::CmpIPredicate::slt,
-                                         index, limit);
+    Value limit =
+        constant(builder.getI32IntegerAttr(shape.factors[factor]), own);
+    Value inside =
+        arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, index, limit);
     mask = both(mask, fit(inside, dims));
   }
   return mask;
@@ -209,7 +213,8 @@ Value RowTile::storeMask(const RowValue &value) {
 Value RowTile::startOffset(const RowAddress &address, const RowValue &value) {
   Value total;
   auto add = [&](Value term) {
-    total = total ? arith::AddIOp::create(builder, total, term).getResult() : term;
+    total =
+        total ? arith::AddIOp::create(builder, total, term).getResult() : term;
   };
   if (value.isPerToken() && (address.rowStride || address.constantRowStride)) {
     rowStart();
@@ -217,12 +222,13 @@ Value RowTile::startOffset(const RowAddress &address, const RowValue &value) {
     if (!stride && address.constantRowStride == 1)
       add(rowStart64);
     else
-      add(arith::MulIOp::create(
-          builder, rowStart64, stride ? stride : i64(address.constantRowStride)));
+      add(arith::MulIOp::create(builder, rowStart64,
+                                stride ? stride
+                                       : i64(address.constantRowStride)));
   }
   if (isCut() && value.covers(0)) {
-    Value first = arith::ExtSIOp::create(builder, builder.getI64Type(),
-                                         columnProgram());
+    Value first =
+        arith::ExtSIOp::create(builder, builder.getI64Type(), columnProgram());
     Value start = arith::MulIOp::create(builder, first,
                                         i64(cutSize() * address.strides[0]));
     if (address.strideScale)
@@ -247,7 +253,8 @@ Value RowTile::offsets(ArrayRef<int64_t> strides, const RowValue &value) {
       SmallVector<int64_t> own(rank(), 1);
       own[axis(factor)] = tileSize(factor);
       term = arith::MulIOp::create(
-          builder, term, constant(builder.getI32IntegerAttr(strides[factor]), own));
+          builder, term,
+          constant(builder.getI32IntegerAttr(strides[factor]), own));
     }
     sizes[axis(factor)] = tileSize(factor);
     total = total ? arith::AddIOp::create(builder, fit(term, sizes),
@@ -265,7 +272,8 @@ Value RowTile::pointers(const RowAddress &address, const RowValue &value) {
 
   auto move = [&](Value offset, ArrayRef<int64_t> sizes) {
     Value base = fit(pointer, sizes);
-    pointer = tt::AddPtrOp::create(builder, base.getType(), base, fit(offset, sizes));
+    pointer =
+        tt::AddPtrOp::create(builder, base.getType(), base, fit(offset, sizes));
   };
   auto widen = [&](Value offset) -> Value {
     Type type = builder.getI64Type();
@@ -275,7 +283,8 @@ Value RowTile::pointers(const RowAddress &address, const RowValue &value) {
   };
   auto scaled = [&](Value offset, Value scale) -> Value {
     auto tensor = cast<RankedTensorType>(offset.getType());
-    return arith::MulIOp::create(builder, offset, fit(scale, tensor.getShape()));
+    return arith::MulIOp::create(builder, offset,
+                                 fit(scale, tensor.getShape()));
   };
 
   SmallVector<int64_t> sizes = dims(value);

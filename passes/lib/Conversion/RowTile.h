@@ -1,8 +1,8 @@
 //===- RowTile.h - The tile of a row program in Triton IR -------*- C++ -*-===//
 // A tile is `blockRows` rows by all factors of the row, or by a part of the
 // outermost one. Every value has one tensor dimension for the rows (left out
-// when there is one row) and one for each factor, of size 1 where the value does
-// not vary; a value with sizes 1 only is a scalar.
+// when there is one row) and one for each factor, of size 1 where the value
+// does not vary; a value with sizes 1 only is a scalar.
 //===----------------------------------------------------------------------===//
 
 #ifndef EPIQ_CONVERSION_ROWTILE_H

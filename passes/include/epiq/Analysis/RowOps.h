@@ -14,10 +14,6 @@ inline bool isFp8(mlir::Type type) {
   return llvm::isa<mlir::Float8E4M3FNType, mlir::Float8E5M2Type>(type);
 }
 
-// Whether the operand of a cast to fp8 is bounded by the largest fp8 number, as
-// far as can be seen from the ops that compute it.
-bool isClampedForCast(mlir::Operation &cast);
-
 // L3, L6: whether `op` is an elementwise op that Triton computes as torch does.
 mlir::LogicalResult checkElementwise(mlir::Operation &op, std::string &reason);
 

@@ -1,4 +1,5 @@
-//===- RowShape.h - How the values of a row program lie over rows -*- C++ -*-===//
+//===- RowShape.h - How the values of a row program lie over rows -*- C++
+//-*-===//
 // A row program computes one row for each token. This analysis splits the
 // dimensions of every value into token dimensions and row dimensions, and
 // factors the row so that every row dimension is a run of whole factors. The
@@ -21,17 +22,16 @@
 namespace epiq {
 
 // One value: its first `leading` dimensions are token dimensions (0 for a value
-// that all tokens share); `dims` lists, for each later dimension, the factors of
-// the row that it covers, outermost first (none for a dimension of size 1).
+// that all tokens share); `dims` lists, for each later dimension, the factors
+// of the row that it covers, outermost first (none for a dimension of size 1).
 struct RowValue {
   unsigned leading = 0;
   llvm::SmallVector<llvm::SmallVector<unsigned, 2>> dims;
 
   bool isPerToken() const { return leading != 0; }
   bool covers(unsigned factor) const {
-    return llvm::any_of(dims, [&](const auto &dim) {
-      return llvm::is_contained(dim, factor);
-    });
+    return llvm::any_of(
+        dims, [&](const auto &dim) { return llvm::is_contained(dim, factor); });
   }
 };
 

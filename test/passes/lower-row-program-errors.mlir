@@ -1,0 +1,190 @@
+// RUN: epiq-opt %s -split-input-file -epiq-lower-row-program -verify-diagnostics
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-rows=3 2>&1 | FileCheck %s --check-prefix=THREE
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-cols=32 2>&1 | FileCheck %s --check-prefix=COLS
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-cols=192 2>&1 | FileCheck %s --check-prefix=ODD
+
+// THREE: L7: block-rows 3 is not a power of two
+// COLS: L7: block-cols 32 is not a multiple of the column unit 64
+// COLS: L7: block-cols 32 cuts a row of 32 that a reduction spans
+// ODD: L7: block-cols 192 is not the column unit 64 times a power of two
+%x = epiq.extern "x"() : () -> tensor<?x256xf32>
+%m = epiq.row_program @groups (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x256xf32>) -> tensor<?x4xf32> {
+^bb0(%in: tensor<?x256xf32>):
+  %g = epiq.reshape %in : tensor<?x256xf32> to tensor<?x4x64xf32>
+  %amax = epiq.reduce max %g dims [2] : tensor<?x4x64xf32> to tensor<?x4xf32>
+  epiq.yield %amax : tensor<?x4xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x32xf32>
+%m = epiq.row_program @whole (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf32>) -> tensor<?x1xf32> {
+^bb0(%in: tensor<?x32xf32>):
+  %amax = epiq.reduce max %in dims [1] keep : tensor<?x32xf32> to tensor<?x1xf32>
+  epiq.yield %amax : tensor<?x1xf32>
+}
+
+// -----
+
+// What all tokens share is no result of a row program.
+%x = epiq.extern "x"() : () -> tensor<16x32xf32>
+// expected-error @+1 {{L1: tensor<32xf32> is not one row for each token of tensor<16x32xf32>}}
+%m = epiq.row_program @no_l1_shared (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<16x32xf32>) -> tensor<32xf32> {
+^bb0(%in: tensor<16x32xf32>):
+  %c = arith.constant dense<1.0> : tensor<32xf32>
+  epiq.yield %c : tensor<32xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x32xf32>
+// expected-error @+1 {{L1: reshape from tensor<?x32xf32> to tensor<?xf32> keeps no dimension of tokens}}
+%m = epiq.row_program @no_l1_flat (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf32>) -> tensor<?xf32> {
+^bb0(%in: tensor<?x32xf32>):
+  %e = math.exp %in : tensor<?x32xf32>
+  %y = epiq.reshape %e : tensor<?x32xf32> to tensor<?xf32>
+  epiq.yield %y : tensor<?xf32>
+}
+
+// -----
+
+// 48 is seen as 3 x 16 and as 8 x 6: the cuts 16 and 6 do not divide one another.
+%x = epiq.extern "x"() : () -> tensor<?x48xf32>
+// expected-error @+1 {{L2: a row of 48 is split at 6 and at 16, which have no common factorization}}
+%m:2 = epiq.row_program @no_l2 (%x) {layouts = [#epiq.layout<row_major>, #epiq.layout<row_major>]}
+    : (tensor<?x48xf32>) -> (tensor<?x3xf32>, tensor<?x8xf32>) {
+^bb0(%in: tensor<?x48xf32>):
+  %a = epiq.reshape %in : tensor<?x48xf32> to tensor<?x3x16xf32>
+  %b = epiq.reshape %in : tensor<?x48xf32> to tensor<?x8x6xf32>
+  %c = epiq.reduce max %a dims [2] : tensor<?x3x16xf32> to tensor<?x3xf32>
+  %d = epiq.reduce max %b dims [2] : tensor<?x8x6xf32> to tensor<?x8xf32>
+  epiq.yield %c, %d : tensor<?x3xf32>, tensor<?x8xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x48xf32>
+// expected-error @+1 {{L3: math.tanh cannot be part of a row program}}
+%m = epiq.row_program @no_l3_op (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x48xf32>) -> tensor<?x48xf32> {
+^bb0(%in: tensor<?x48xf32>):
+  %a = math.tanh %in : tensor<?x48xf32>
+  epiq.yield %a : tensor<?x48xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x48xf32>
+// expected-error @+1 {{L3: a slice of a computed value, tensor<?x48xf32>, cannot be part of a row program}}
+%m = epiq.row_program @no_l3_slice (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x48xf32>) -> tensor<?x24xf32> {
+^bb0(%in: tensor<?x48xf32>):
+  %a = math.exp %in : tensor<?x48xf32>
+  %b = epiq.slice %a dim 1 from 0 to 24 : tensor<?x48xf32> to tensor<?x24xf32>
+  epiq.yield %b : tensor<?x24xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<16x2xf32>
+// expected-error @+1 {{L3: a constant of type tensor<2xf32> is not a splat}}
+%m = epiq.row_program @no_l3_constant (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<16x2xf32>) -> tensor<16x2xf32> {
+^bb0(%in: tensor<16x2xf32>):
+  %c = arith.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  %b = epiq.broadcast %c : tensor<2xf32> to tensor<16x2xf32>
+  %a = arith.addf %in, %b : tensor<16x2xf32>
+  epiq.yield %a : tensor<16x2xf32>
+}
+
+// -----
+
+// A table by position, shared by the sequences of a batch.
+%x = epiq.extern "x"() : () -> tensor<4x?x32xf32>
+%t = epiq.extern "x"() : () -> tensor<?x32xf32>
+// expected-error @+1 {{L4: tensor<?x32xf32> broadcast to tensor<4x?x32xf32> differs along some token dimensions only}}
+%m = epiq.row_program @no_l4 (%x, %t) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<4x?x32xf32>, tensor<?x32xf32>) -> tensor<4x?x32xf32> {
+^bb0(%in: tensor<4x?x32xf32>, %table: tensor<?x32xf32>):
+  %b = epiq.broadcast %table : tensor<?x32xf32> to tensor<4x?x32xf32>
+  %a = arith.addf %in, %b : tensor<4x?x32xf32>
+  epiq.yield %a : tensor<4x?x32xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<4x?x32xf32>
+// expected-error @+1 {{L5: column-major result tensor<4x?x32xf32> is not a matrix of tokens by row}}
+%m = epiq.row_program @no_l5 (%x) {layouts = [#epiq.layout<column_major>]}
+    : (tensor<4x?x32xf32>) -> tensor<4x?x32xf32> {
+^bb0(%in: tensor<4x?x32xf32>):
+  %a = math.exp %in : tensor<4x?x32xf32>
+  epiq.yield %a : tensor<4x?x32xf32>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x32xf8E8M0FNU>
+// expected-error @+1 {{L6: Triton has no values of type tensor<?x32xf8E8M0FNU>}}
+%m = epiq.row_program @no_l6_type (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf8E8M0FNU>) -> tensor<?x32xf32> {
+^bb0(%in: tensor<?x32xf8E8M0FNU>):
+  %a = arith.extf %in : tensor<?x32xf8E8M0FNU> to tensor<?x32xf32>
+  epiq.yield %a : tensor<?x32xf32>
+}
+
+// -----
+
+// The hardware saturates where torch gives an infinity.
+%x = epiq.extern "x"() : () -> tensor<?x32xf32>
+// expected-error @+1 {{L6: cast to f8E5M2 of values that are not clamped to +-57344}}
+%m = epiq.row_program @no_l6_cast (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf32>) -> tensor<?x32xf8E5M2> {
+^bb0(%in: tensor<?x32xf32>):
+  %a = arith.truncf %in : tensor<?x32xf32> to tensor<?x32xf8E5M2>
+  epiq.yield %a : tensor<?x32xf8E5M2>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x32xbf16>
+// expected-error @+1 {{L6: arith.divf rounds in f32 or f64, not in bf16}}
+%m = epiq.row_program @no_l6_division (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xbf16>) -> tensor<?x32xbf16> {
+^bb0(%in: tensor<?x32xbf16>):
+  %a = arith.divf %in, %in : tensor<?x32xbf16>
+  epiq.yield %a : tensor<?x32xbf16>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x32xbf16>
+// expected-error @+1 {{L6: arith.addf on f8E4M3FN has no counterpart in Triton}}
+%m = epiq.row_program @no_l6_arithmetic (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xbf16>) -> tensor<?x32xf8E4M3FN> {
+^bb0(%in: tensor<?x32xbf16>):
+  %a = arith.truncf %in : tensor<?x32xbf16> to tensor<?x32xf8E4M3FN>
+  %b = arith.addf %a, %a : tensor<?x32xf8E4M3FN>
+  epiq.yield %b : tensor<?x32xf8E4M3FN>
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<?x20480xf32>
+// expected-error @+1 {{L7: a reduction spans a row of 20480, more than the 16384 of one tile}}
+%m = epiq.row_program @no_l7_wide (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x20480xf32>) -> tensor<?x1xf32> {
+^bb0(%in: tensor<?x20480xf32>):
+  %a = epiq.reduce max %in dims [1] keep : tensor<?x20480xf32> to tensor<?x1xf32>
+  epiq.yield %a : tensor<?x1xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected one epiq.row_program, found 0}}
+module {
+}
