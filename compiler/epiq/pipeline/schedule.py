@@ -1,17 +1,96 @@
-"""The schedule that a row program starts with."""
+"""The schedule that a row program starts with.
+
+A thread moves 16 bytes of the widest tensor at a time: `lane` neighbouring elements. What is chosen is how
+many such vectors a thread holds (few rows: one, for latency; many rows: several, so that a program's fixed
+work is shared and fewer warps meet at each reduction), and how a row is cut where no reduction spans it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from epiq.pipeline.program import RowProgram, Schedule
+from epiq.pipeline.tensor_type import element_bytes
 
 if TYPE_CHECKING:
     from epiq.codegen import Target
 
+_VECTOR_BYTES = 16
+_THREADS_OF_WARP = 32
+_MAX_WARPS = 16
+# Multiprocessors of an H100 and a B200.
+_MULTIPROCESSORS = {90: 132, 100: 148}
+# Programs of one multiprocessor that hide each other's latency.
+_PROGRAMS_EACH = 8
+
 
 def default_schedule(program: RowProgram, num_rows: int, target: Target) -> Schedule:
-    """One row a program; warps by the row's width."""
-    del num_rows, target
-    warps = 4 if program.row_width <= 2048 else 8 if program.row_width <= 8192 else 16
-    return Schedule(block_rows=1, num_warps=warps)
+    """Rows, columns and warps of one Triton program.
+
+    The warps that share a row set the order of its sums: they depend on the row's width, its widest
+    tensor and the number of rows, and on nothing else, so that fused and unfused forms agree.
+    """
+    processors = _MULTIPROCESSORS.get(target.arch, _MULTIPROCESSORS[100])
+    if program.full_row:
+        return _whole_rows(program, num_rows, processors)
+    return _cut_rows(program, num_rows, processors)
+
+
+def _whole_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
+    padded = _next_power_of_two(program.row_width)
+    vectors = 1 if num_rows <= 64 else 2 if num_rows < 1024 else 4
+    threads = padded // (lane_elements(program) * vectors)
+    if threads >= 4 * _THREADS_OF_WARP:
+        return Schedule(num_warps=min(_MAX_WARPS, threads // _THREADS_OF_WARP))
+    # Narrow rows: four warps take several of them, as long as every processor has work.
+    row_threads = max(1, padded // lane_elements(program))
+    rows = _previous_power_of_two(max(1, 4 * _THREADS_OF_WARP // row_threads))
+    spread = _previous_power_of_two(max(1, num_rows // (processors * _PROGRAMS_EACH)))
+    rows = min(rows, spread)
+    warps = max(1, min(4, rows * row_threads // _THREADS_OF_WARP))
+    return Schedule(block_rows=rows, num_warps=warps)
+
+
+def _cut_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
+    lane = lane_elements(program)
+    small = 4 * _THREADS_OF_WARP * lane
+    columns = column_cut(program.row_width, program.column_unit, 2 * small)
+    if num_rows * -(-program.row_width // columns) < processors * _PROGRAMS_EACH:
+        columns = column_cut(program.row_width, program.column_unit, small)
+    if columns >= program.row_width:
+        return _whole_rows(program, num_rows, processors)
+    padded = _next_power_of_two(program.column_unit) * (columns // program.column_unit)
+    warps = max(1, min(4, padded // (lane * _THREADS_OF_WARP)))
+    return Schedule(block_cols=columns, num_warps=warps)
+
+
+def lane_elements(program: RowProgram) -> int:
+    """Neighbouring elements of a row that one thread holds: 16 bytes of the widest tensor."""
+    tensors = [spec for spec in (*program.inputs, *program.outputs) if spec.row_like]
+    wide = [element_bytes(spec.dtype) for spec in tensors if spec.row_width >= program.row_width]
+    return _VECTOR_BYTES // max(wide, default=1)
+
+
+def column_cut(width: int, unit: int, wanted: int) -> int:
+    """The columns of a tile: `unit` times a power of two, near `wanted`, with few left over.
+
+    Returns at least `width` when the row is best not cut.
+    """
+    candidates = [unit]
+    while candidates[-1] < min(width, 2 * wanted):
+        candidates.append(2 * candidates[-1])
+
+    def cost(columns: int) -> tuple[float, int]:
+        waste = -(-width // columns) * columns / width
+        distance = max(columns, wanted) / min(columns, wanted)
+        return waste * (1.0 + 0.05 * (distance - 1.0)), -columns
+
+    return min(candidates, key=cost)
+
+
+def _next_power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
+
+
+def _previous_power_of_two(number: int) -> int:
+    return 1 << (number.bit_length() - 1)

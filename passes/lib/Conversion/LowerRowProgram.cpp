@@ -94,13 +94,16 @@ bool KernelBuilder::fillsRow(Value value) const {
 // How many neighbouring elements a thread holds: 16 bytes of the widest tensor
 // that fills the row. Triton gives a thread 16 bytes of the narrowest one when
 // alignment allows it, and then moves values between threads for the others.
+// What all tokens share is read from the cache, and counts for nothing.
 int64_t KernelBuilder::laneElements() {
   int64_t widest = 1;
   auto see = [&](Value value) {
     if (fillsRow(value))
       widest = std::max(widest, elementBytes(getElementTypeOrSelf(value)));
   };
-  llvm::for_each(body.getArguments(), see);
+  for (BlockArgument input : body.getArguments())
+    if (shape.inputs[input.getArgNumber()].first > 0)
+      see(input);
   llvm::for_each(outputs(), see);
   return kVectorBytes / widest;
 }
