@@ -54,6 +54,39 @@ func.func @heads(%x: tensor<?x8x64xf32>) -> tensor<?x8x1xf32> {
   return %m : tensor<?x8x1xf32>
 }
 
+// One token is a token, and a weight that is given its shape is not.
+// CHECK-LABEL: @one_token
+// CHECK: epiq.row_program @one (%{{.*}}) {column_unit = 64 : i64, full_row = true, input_row_like = [true, false],
+// CHECK-SAME: num_rows = 1 : i64, row_width = 64 : i64}
+func.func @one_token(%x: tensor<1x64xf32>, %w: tensor<64xf32>) -> tensor<1x64xf32> {
+  %m = epiq.row_program @one (%x, %w) {layouts = [#epiq.layout<row_major>]}
+      : (tensor<1x64xf32>, tensor<64xf32>) -> tensor<1x64xf32> {
+  ^bb0(%in: tensor<1x64xf32>, %weight: tensor<64xf32>):
+    %r = epiq.reduce max %in dims [1] keep : tensor<1x64xf32> to tensor<1x1xf32>
+    %b = epiq.broadcast %r : tensor<1x1xf32> to tensor<1x64xf32>
+    %c = epiq.broadcast %weight : tensor<64xf32> to tensor<1x64xf32>
+    %y = arith.mulf %b, %c : tensor<1x64xf32>
+    %z = arith.mulf %in, %y : tensor<1x64xf32>
+    epiq.yield %z : tensor<1x64xf32>
+  }
+  return %m : tensor<1x64xf32>
+}
+
+// Sequences of a batch of one: a shared value may keep the rank of the others.
+// CHECK-LABEL: @batch_of_one
+// CHECK: epiq.row_program @batch (%{{.*}}) {column_unit = 1 : i64, full_row = false, input_row_like = [true, false],
+// CHECK-SAME: num_rows = 16 : i64, row_width = 64 : i64}
+func.func @batch_of_one(%x: tensor<1x16x64xf32>, %w: tensor<1x1x64xf32>) -> tensor<1x16x64xf32> {
+  %m = epiq.row_program @batch (%x, %w) {layouts = [#epiq.layout<row_major>]}
+      : (tensor<1x16x64xf32>, tensor<1x1x64xf32>) -> tensor<1x16x64xf32> {
+  ^bb0(%in: tensor<1x16x64xf32>, %weight: tensor<1x1x64xf32>):
+    %c = epiq.broadcast %weight : tensor<1x1x64xf32> to tensor<1x16x64xf32>
+    %z = arith.mulf %in, %c : tensor<1x16x64xf32>
+    epiq.yield %z : tensor<1x16x64xf32>
+  }
+  return %m : tensor<1x16x64xf32>
+}
+
 // A program that the lowering would refuse (L3) goes back into the graph.
 // CHECK-LABEL: @no_l3_tanh
 // CHECK-NEXT: %[[T:.*]] = math.tanh

@@ -40,6 +40,17 @@
 
 // -----
 
+%x = epiq.extern "x"() : () -> tensor<0x32xf32>
+// expected-error @+1 {{L1: tensor<0x32xf32> has no tokens}}
+%m = epiq.row_program @no_l1_tokens (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<0x32xf32>) -> tensor<0x32xf32> {
+^bb0(%in: tensor<0x32xf32>):
+  %a = math.exp %in : tensor<0x32xf32>
+  epiq.yield %a : tensor<0x32xf32>
+}
+
+// -----
+
 %x = epiq.extern "x"() : () -> tensor<?x32xf32>
 // expected-error @+1 {{L1: reshape from tensor<?x32xf32> to tensor<?xf32> keeps no dimension of tokens}}
 %m = epiq.row_program @no_l1_flat (%x) {layouts = [#epiq.layout<row_major>]}

@@ -68,6 +68,8 @@ private:
   std::string &reason;
   LeadingDims leading;
   bool changed = false;
+  // Counts are final but for values that turn out to be shared.
+  bool isSettled = false;
 };
 
 void LeadingSolver::initialize() {
@@ -91,9 +93,11 @@ void LeadingSolver::initialize() {
 bool LeadingSolver::isShared(graph::BroadcastOp op) {
   ArrayRef<int64_t> from = tensorType(op.getInput()).getShape();
   ArrayRef<int64_t> to = tensorType(op.getResult()).getShape();
-  size_t grown = to.size() - from.size();
-  if (grown > 0)
+  if (from.size() < to.size() || (!to.empty() && from.front() != to.front()))
     return true;
+  // Whether other dimensions that are repeated are tokens is known at the end.
+  if (!isSettled)
+    return false;
   ArrayRef<int64_t> tokens = from.take_front(leading[op.getResult()]);
   return llvm::all_of(tokens, [](int64_t dim) { return dim == 1; }) &&
          tokens != to.take_front(tokens.size());
@@ -179,6 +183,8 @@ LogicalResult LeadingSolver::checkTokens() {
       arguments, [&](Value a, Value b) { return size(a) < size(b); });
 
   auto [dynamic, product] = tokensOf(reference);
+  if (product == 0)
+    return refuse(reason, "L1: " + typeText(reference) + " has no tokens");
   auto hasTokens = [&, dynamic = dynamic, product = product](Value value) {
     auto [otherDynamic, otherProduct] = tokensOf(value);
     if (dynamic > 0)
@@ -208,12 +214,15 @@ LogicalResult LeadingSolver::checkTokens() {
 
 FailureOr<LeadingDims> LeadingSolver::solve() {
   initialize();
-  do {
-    changed = false;
-    for (Operation &op : body)
-      if (failed(visit(op)))
-        return failure();
-  } while (changed);
+  for (bool settled : {false, true}) {
+    isSettled = settled;
+    do {
+      changed = false;
+      for (Operation &op : body)
+        if (failed(visit(op)))
+          return failure();
+    } while (changed);
+  }
 
   for (auto broadcast : body.getOps<graph::BroadcastOp>())
     if (failed(checkBroadcast(broadcast)))
