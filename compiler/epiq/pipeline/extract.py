@@ -66,7 +66,6 @@ def _extract(op: Any) -> RowProgram:
         key=hashlib.sha256(text.encode()).hexdigest(),
         num_rows=_num_rows([spec.shape for spec in inputs + outputs if spec.row_like], leading),
         parts=unfused_parts(op, row_like, leading),
-        column_unit=_column_unit(op, row_width),
     )
 
 
@@ -74,11 +73,6 @@ def kernel_name(composites: tuple[str, ...], row_width: int) -> str:
     """`epiq_rms_norm_quantize_4096`: what profilers show; the same for equal programs."""
     parts = list(dict.fromkeys(composites)) or ["rows"]
     return re.sub(r"\W", "_", "_".join(["epiq", *parts, str(row_width)]))
-
-
-def _column_unit(op: Any, row_width: int) -> int:
-    """From the annotation; a row of which nothing is known is not cut."""
-    return int(op.attributes["column_unit"].value) if "column_unit" in op.attributes else row_width
 
 
 def _composite_names(op: Any) -> Iterator[str]:

@@ -66,7 +66,8 @@ class RowProgram:
     grouped module, unique there. ir: a module that holds nothing but this program, without
     locations. full_row: a reduction spans the row, so block_cols must be 0. composites: the named
     parts, in program order. num_rows: product of the token dimensions, None when one is dynamic.
-    parts: the kernels it would be unfused. column_unit: block_cols is this times a power of two.
+    parts: the kernels it would be unfused. column_unit: block_cols is this times a power
+    of two; 0 when unknown, and then no row is cut.
     """
 
     name: str
@@ -80,7 +81,7 @@ class RowProgram:
     key: str
     num_rows: int | None = None
     parts: tuple[Part, ...] = ()
-    column_unit: int = 1
+    column_unit: int = 0
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes that one run over `num_rows` rows must read and write."""

@@ -31,7 +31,7 @@ def default_schedule(program: RowProgram, num_rows: int, target: Target) -> Sche
     tensor and the number of rows, and on nothing else, so that fused and unfused forms agree.
     """
     processors = _MULTIPROCESSORS.get(target.arch, _MULTIPROCESSORS[100])
-    if program.full_row:
+    if program.full_row or not program.column_unit:
         return _whole_rows(program, num_rows, processors)
     return _cut_rows(program, num_rows, processors)
 
