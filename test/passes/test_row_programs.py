@@ -31,7 +31,13 @@ from epiq.codegen import Target, compile_ttir, ptxas_report
 from epiq.errors import PassError
 from epiq.executor import run, uninitialized
 
-DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, FP8: torch.float8_e4m3fn, "i32": torch.int32}
+DTYPES = {
+    "bf16": torch.bfloat16,
+    "f32": torch.float32,
+    FP8: torch.float8_e4m3fn,
+    "i32": torch.int32,
+    "i1": torch.bool,
+}
 
 
 @dataclass(frozen=True)
