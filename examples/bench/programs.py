@@ -27,7 +27,7 @@ def rms_norm(x: Tensor, w: Tensor) -> Tensor:
 
 def group_quant(y: Tensor) -> tuple[Tensor, Tensor]:
     """One scale for 128 values; scales (T, K // 128) row-major."""
-    groups = y.float().view(y.shape[0], -1, 128)
+    groups = y.float().view(y.shape[0], y.shape[1] // 128, 128)
     scale = (groups.abs().amax(-1, keepdim=True) / E4M3_MAX).clamp(min=SCALE_FLOOR)
     q = (groups / scale).clamp(-E4M3_MAX, E4M3_MAX).to(E4M3).view(y.shape)
     return q, scale.squeeze(-1)
