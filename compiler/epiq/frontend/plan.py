@@ -166,12 +166,13 @@ def _stays_a_view(node: Node, site: Site, outputs: set[str]) -> bool:
     """
     if not is_view(node) or not escapes(node):
         return False
+    held = outputs | {name.node for name in site.inputs}
     base = node
     while is_view(base) and isinstance(base.args[0], Node):
         base = base.args[0]
-        if base.name in outputs:
+        if base.name in held:
             return True
-    return base.name not in site.members
+    return False
 
 
 def _item(node: Node, held: Sequence[Any], result: int) -> Node:
