@@ -3,7 +3,7 @@
 // A grouped graph as the passes leave it: add, norm-like scaling and a quantization in one program, twice.
 func.func @graph(%arg0: tensor<4x16x512xbf16> loc("arg0_1"), %arg1: tensor<512xbf16> loc("arg1_1"))
     -> (tensor<64x512xf8E4M3FN>, tensor<64x4xf32>, tensor<64x512xf8E4M3FN>, tensor<64x4xf32>) {
-  %q, %s = epiq.row_program @first_0 (%arg0, %arg1)
+  %q, %s = epiq.row_program @fused_mul_quantize_0 (%arg0, %arg1)
       {layouts = [#epiq.layout<row_major>, #epiq.layout<column_major>], row_width = 512 : i64, full_row = true,
        input_row_like = [true, false], num_rows = 64 : i64}
       : (tensor<4x16x512xbf16>, tensor<512xbf16>) -> (tensor<64x512xf8E4M3FN>, tensor<64x4xf32>) {
@@ -26,7 +26,7 @@ func.func @graph(%arg0: tensor<4x16x512xbf16> loc("arg0_1"), %arg1: tensor<512xb
     %sc = epiq.relayout %ss to column_major : tensor<64x4xf32> loc("t_1")
     epiq.yield %qq, %sc : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>
   } loc("_to_copy_3")
-  %q2, %s2 = epiq.row_program @second_1 (%arg0, %arg1)
+  %q2, %s2 = epiq.row_program @fused_mul_quantize_1 (%arg0, %arg1)
       {layouts = [#epiq.layout<row_major>, #epiq.layout<column_major>], row_width = 512 : i64, full_row = true,
        input_row_like = [true, false], num_rows = 64 : i64}
       : (tensor<4x16x512xbf16>, tensor<512xbf16>) -> (tensor<64x512xf8E4M3FN>, tensor<64x4xf32>) {

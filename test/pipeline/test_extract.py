@@ -8,7 +8,7 @@ import pytest
 
 from epiq import ir
 from epiq.pipeline import RowProgram, Schedule, lower
-from epiq.pipeline.extract import extract_programs
+from epiq.pipeline.extract import extract_programs, kernel_name
 from epiq.pipeline.program import TensorSpec
 from epiq.pipeline.tensor_type import element_bytes, parse_tensor_type, static_size
 
@@ -23,10 +23,10 @@ def programs() -> tuple[RowProgram, ...]:
 def test_equal_programs_share_a_key(programs):
     """A model's layers must compile once: neither symbols nor locations may reach the key."""
     first, second = programs
-    assert (first.symbol, second.symbol) == ("first_0", "second_1")
+    assert (first.symbol, second.symbol) == ("fused_mul_quantize_0", "fused_mul_quantize_1")
     assert first.key == second.key
     assert first.ir == second.ir
-    assert first.name == "epiq_quantize_512"
+    assert first.name == "epiq_mul_quantize_512"
 
 
 def test_specs_of_inputs_and_outputs(programs):
@@ -120,3 +120,17 @@ def test_bad_schedules_are_refused(fields):
 def test_columns_of_a_reduced_row_cannot_be_cut(programs):
     with pytest.raises(ValueError, match="block_cols 128 cuts the row of 512"):
         lower(programs[0], Schedule(block_cols=128))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "expected"),
+    [
+        ("fused_add_rms_norm_quantize_12", "epiq_add_rms_norm_quantize_64"),
+        ("quantize_1", "epiq_quantize_64"),
+        ("_3", "epiq_64"),
+        ("odd.name_0", "epiq_odd_name_64"),
+    ],
+)
+def test_kernel_names(symbol, expected):
+    """Triton aborts on odd characters in a symbol."""
+    assert kernel_name(symbol, 64) == expected

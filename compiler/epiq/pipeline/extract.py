@@ -39,7 +39,7 @@ def _extract(op: Any) -> RowProgram:
     full_row = op.attributes["full_row"].value
     row_like = [flag.value for flag in op.attributes["input_row_like"]]
     composites = tuple(_composite_names(op))
-    name = kernel_name(composites, row_width)
+    name = kernel_name(symbol, row_width)
 
     in_types = [parse_tensor_type(str(value.type)) for value in op.operands]
     out_types = [parse_tensor_type(str(value.type)) for value in op.results]
@@ -69,10 +69,13 @@ def _extract(op: Any) -> RowProgram:
     )
 
 
-def kernel_name(composites: tuple[str, ...], row_width: int) -> str:
-    """`epiq_rms_norm_quantize_4096`: what profilers show; the same for equal programs."""
-    parts = list(dict.fromkeys(composites)) or ["rows"]
-    return re.sub(r"\W", "_", "_".join(["epiq", *parts, str(row_width)]))
+def kernel_name(symbol: str, row_width: int) -> str:
+    """`fused_add_rms_norm_quantize_7` -> `epiq_add_rms_norm_quantize_4096`, which profilers show.
+
+    The number at the end counts the graph's programs; without it equal programs have equal names.
+    """
+    parts = re.sub(r"_?\d+$", "", symbol.removeprefix("fused_"))
+    return re.sub(r"\W", "_", "_".join(filter(None, ("epiq", parts, str(row_width)))))
 
 
 def _composite_names(op: Any) -> Iterator[str]:
