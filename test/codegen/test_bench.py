@@ -90,7 +90,7 @@ def test_the_table_has_ratios_means_promises_and_failures(bench):
 def test_a_failing_cell_is_recorded_and_the_rest_goes_on(bench, monkeypatch, tmp_path, capsys):
     good = {"within_bounds": True}
 
-    def run_cell(cell, options, *, check_unfused):
+    def run_cell(cell, options, *, baseline, check_unfused):
         if "silu" in cell.program:
             raise RuntimeError("no\nreason")
         return bench.dataclasses.asdict(cell) | {"checks": good, "warm": timed(1.0, 2.0, 1.0)}
