@@ -104,6 +104,14 @@ func.func @relayout_name(%x: tensor<4x4xf32>) {
 
 // -----
 
+func.func @reduce_name(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{unknown reduction `median`}}
+  %0 = epiq.reduce median %x dims [1] : tensor<?x4xf32> to tensor<?xf32>
+  return
+}
+
+// -----
+
 func.func @reduce_dim(%x: tensor<?x4xf32>) {
   // expected-error @+1 {{dims name dimension 2 twice or beyond 'tensor<?x4xf32>'}}
   %0 = epiq.reduce max %x dims [2] : tensor<?x4xf32> to tensor<?xf32>
@@ -222,7 +230,12 @@ func.func private @format_floor() attributes {a = #epiq.format<element = f8E4M3F
 
 // -----
 
-// expected-error @+1 {{a static scale has no floor}}
+// expected-error @+1 {{upper_bound of a format is finite and not negative}}
+func.func private @format_bound() attributes {a = #epiq.format<element = f8E4M3FN, granularity = token, upper_bound = -1.0>}
+
+// -----
+
+// expected-error @+1 {{a static scale has neither floor nor upper_bound}}
 func.func private @format_static() attributes {a = #epiq.format<element = f8E4M3FN, granularity = tensor, static = true, floor = 1.0>}
 
 // -----

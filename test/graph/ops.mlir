@@ -63,9 +63,9 @@ func.func @regions(%x: tensor<?x64xf32>, %scale: tensor<f32>) -> tensor<?x64xf8E
 // CHECK-LABEL: func.func @formats
 func.func @formats() attributes {
   // CHECK-SAME: a = #epiq.format<element = f8E4M3FN, granularity = token>
-  a = #epiq.format<element = f8E4M3FN, scale_dtype = f32, granularity = token, group_size = 0, static = false, floor_on = amax, division = true, scale_rounding = none>,
-  // CHECK-SAME: b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.000000e-10, floor_on = scale, division = false, scale_rounding = rceil>
-  b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.0e-10, floor_on = scale, division = false, scale_rounding = rceil>
+  a = #epiq.format<element = f8E4M3FN, scale_dtype = f32, granularity = token, group_size = 0, static = false, floor = 0.0, floor_on = scale, upper_bound = 0.0, division = true, scale_rounding = none>,
+  // CHECK-SAME: b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.000000e-10, floor_on = amax, upper_bound = 1.200000e+03, division = false, scale_rounding = rceil>
+  b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.0e-10, floor_on = amax, upper_bound = 1200.0, division = false, scale_rounding = rceil>
 } {
   return
 }

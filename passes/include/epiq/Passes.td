@@ -12,6 +12,95 @@ include "mlir/Pass/PassBase.td"
 // Graph passes (lib/Transforms)
 //===----------------------------------------------------------------------===//
 
+def Raise : Pass<"epiq-raise", "mlir::ModuleOp"> {
+  let summary = "Name the sub-graphs that quantization, norms and activations are";
+  let description = [{
+    Moves the ops of each find, as they are, into the body of an
+    `epiq.composite`, so that a name never changes bits. Splat constants are
+    copied in.
+    ```mlir
+    %f = arith.extf %x : tensor<?x4096xbf16> to tensor<?x4096xf32>
+    %b = epiq.broadcast %scale : tensor<f32> to tensor<?x4096xf32>
+    %d = arith.divf %f, %b : tensor<?x4096xf32>
+    %lo = arith.maximumf %d, %min : tensor<?x4096xf32>
+    %hi = arith.minimumf %lo, %max : tensor<?x4096xf32>
+    %q = arith.truncf %hi : tensor<?x4096xf32> to tensor<?x4096xf8E4M3FN>
+    // becomes
+    %q = epiq.composite "quantize" (%x, %scale)
+        {format = #epiq.format<element = f8E4M3FN, granularity = tensor, static = true>}
+        : (tensor<?x4096xbf16>, tensor<f32>) -> tensor<?x4096xf8E4M3FN> { ... }
+    ```
+    What is found:
+    - `quantize`, by its cast to fp8: clamp (or none), division by a scale or
+      product with its reciprocal, the scale given or computed from
+      amax = max |x| over a group, a token or the tensor, divided by the
+      element's maximum, with a floor on amax or on the scale, an upper bound on
+      amax, a power of two of it; views that split into groups and back.
+    - `rms_norm`, by its root: x * rsqrt(mean(x * x) + eps), a weight or 1 + it,
+      in f32 or after a rounding.
+    - `silu_mul`, by its exponential: g / (1 + exp(-g)) or g * sigmoid(g), times u.
+    - `epiq.relayout`, for transpose(contiguous(transpose(x))).
+
+    Each find is a remark. A cast to fp8 is left as it is, with a remark, when
+    (R1) no scale that several values share is applied before it; (R2) it is
+    clamped to another range than the element's; (R3) the scale comes from
+    another value's maximum, or not from one of magnitudes; (R4) the scale is
+    given with more than one element; (R5) the scale is not amax over the
+    element's maximum with the bounds above; (R6) amax is not over a static
+    number of last dimensions that divides the row.
+  }];
+  let dependentDialects = ["::epiq::graph::EpiqDialect"];
+}
+
+def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
+  let summary = "Gather each quantization and what produces its input in one row program";
+  let description = [{
+    A program works on whole rows: the leading dimensions of its values count
+    tokens, the others are the row of one token.
+    ```mlir
+    %a = arith.extf %x : tensor<?x256xbf16> to tensor<?x256xf32>
+    %b = arith.extf %r : tensor<?x256xbf16> to tensor<?x256xf32>
+    %s = arith.addf %a, %b : tensor<?x256xf32>
+    %h = arith.truncf %s : tensor<?x256xf32> to tensor<?x256xbf16>
+    %q = epiq.composite "quantize" (%h, %scale) ...
+    return %q, %h : tensor<?x256xf8E4M3FN>, tensor<?x256xbf16>
+    // becomes
+    %p:2 = epiq.row_program @fused_add_quantize_0 (%x, %r, %scale)
+        {layouts = [#epiq.layout<row_major>, #epiq.layout<row_major>]} ... {
+      // the five ops
+      epiq.yield %h, %q : tensor<?x256xbf16>, tensor<?x256xf8E4M3FN>
+    }
+    ```
+    Each quantization, named or a bare cast to fp8, starts a group. Its producers
+    join, nearest first, then layouts of its results and arithmetic on values
+    narrower than a row. Quantizations with a producer or a row of input in
+    common share a group. Values that others use become results; a cast or view
+    of one stays outside and reads it.
+
+    Joining always pays in bytes: a producer's inputs are read once either way,
+    and its result is not read back. A widening cast or view joins as a copy.
+
+    An op does not join when (F1) it combines several tokens; (F2) it is not a
+    row op; (F3) its tokens or its row differ from the group's: transposed,
+    broadcast along tokens, torn by a reshape, of another width; (F4) a node
+    outside would read a value of the program and feed one back; (F5) there is
+    none, the value is an input of the graph; (F6) its row has no static width
+    or is wider than `max-row-width`; (F7) it would take a slice of a value that
+    the program computes, or one that is not a single run of the row; (F8) its
+    layout is column-major in several batches.
+
+    Each quantization is reported by one remark, `fused: quantize(e4m3 group 128)
+    into rms_norm + add` or `not fused: quantize(e4m3 group 128): F2: ...`; one that
+    did not fuse is a program of its own where the rules allow it.
+  }];
+  let options = [
+    Option<"fuse", "fuse", "bool", /*default=*/"true",
+           "Make groups; false makes each composite a program of its own">,
+    Option<"maxRowWidth", "max-row-width", "int64_t", /*default=*/"65536",
+           "The widest row that a program holds, in elements (F6)">];
+  let dependentDialects = ["::epiq::graph::EpiqDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // Row programs (lib/Analysis, lib/Conversion)
 //===----------------------------------------------------------------------===//

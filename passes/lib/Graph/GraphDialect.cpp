@@ -41,7 +41,8 @@ struct FormatFields {
   int64_t groupSize = 0;
   bool isStatic = false;
   double floor = 0.0;
-  FloorOn floorOn = FloorOn::amax;
+  FloorOn floorOn = FloorOn::scale;
+  double upperBound = 0.0;
   bool division = true;
   ScaleRounding scaleRounding = ScaleRounding::none;
 };
@@ -86,6 +87,8 @@ ParseResult parseField(AsmParser &parser, FormatFields &fields) {
     return parseBool(parser, fields.isStatic);
   if (name == "floor")
     return parser.parseFloat(fields.floor);
+  if (name == "upper_bound")
+    return parser.parseFloat(fields.upperBound);
   if (name == "division")
     return parseBool(parser, fields.division);
   if (name == "floor_on")
@@ -124,7 +127,7 @@ Attribute FormatAttr::parse(AsmParser &parser, Type) {
   return parser.getChecked<FormatAttr>(
       loc, ctx, fields.element, fields.scaleDtype, *fields.granularity,
       fields.groupSize, fields.isStatic, toF32(fields.floor), fields.floorOn,
-      fields.division, fields.scaleRounding);
+      toF32(fields.upperBound), fields.division, fields.scaleRounding);
 }
 
 void FormatAttr::print(AsmPrinter &printer) const {
@@ -140,8 +143,12 @@ void FormatAttr::print(AsmPrinter &printer) const {
     printer << ", floor = ";
     printer.printFloat(getFloor());
   }
-  if (getFloorOn() != FloorOn::amax)
+  if (getFloorOn() != FloorOn::scale)
     printer << ", floor_on = " << stringifyFloorOn(getFloorOn());
+  if (!getUpperBound().isZero()) {
+    printer << ", upper_bound = ";
+    printer.printFloat(getUpperBound());
+  }
   if (!getDivision())
     printer << ", division = false";
   if (getScaleRounding() != ScaleRounding::none)
@@ -152,8 +159,8 @@ void FormatAttr::print(AsmPrinter &printer) const {
 LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Type element, Type scaleDtype,
                                  Granularity granularity, int64_t groupSize,
-                                 bool isStatic, APFloat floor, FloorOn, bool,
-                                 ScaleRounding) {
+                                 bool isStatic, APFloat floor, FloorOn,
+                                 APFloat upperBound, bool, ScaleRounding) {
   if (!element.isIntOrFloat())
     return emitError() << "element of a format is a float or an integer, got " << element;
   if (!scaleDtype.isIntOrFloat())
@@ -166,7 +173,9 @@ LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << stringifyGranularity(granularity);
   if (!floor.isFinite() || floor.isNegative())
     return emitError() << "floor of a format is finite and not negative";
-  if (isStatic && !floor.isZero())
-    return emitError() << "a static scale has no floor";
+  if (!upperBound.isFinite() || upperBound.isNegative())
+    return emitError() << "upper_bound of a format is finite and not negative";
+  if (isStatic && !(floor.isZero() && upperBound.isZero()))
+    return emitError() << "a static scale has neither floor nor upper_bound";
   return success();
 }

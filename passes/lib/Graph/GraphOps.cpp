@@ -48,20 +48,36 @@ bool canFill(const Extent &part, int64_t whole) {
   return part.known == 0 ? whole == 0 : whole % part.known == 0;
 }
 
-ParseResult parseLayoutKeyword(OpAsmParser &parser, LayoutAttr &layout) {
+// An enum without the brackets or spaces that its attribute has elsewhere.
+template <typename EnumAttr, typename Enum>
+ParseResult parseEnumKeyword(OpAsmParser &parser, StringRef what, EnumAttr &attr,
+                             std::optional<Enum> (*symbolize)(StringRef)) {
   StringRef keyword;
   SMLoc loc = parser.getCurrentLocation();
   if (parser.parseKeyword(&keyword))
     return failure();
-  std::optional<Layout> parsed = symbolizeLayout(keyword);
+  std::optional<Enum> parsed = symbolize(keyword);
   if (!parsed)
-    return parser.emitError(loc) << "unknown layout `" << keyword << "`";
-  layout = LayoutAttr::get(parser.getContext(), *parsed);
+    return parser.emitError(loc) << "unknown " << what << " `" << keyword << "`";
+  attr = EnumAttr::get(parser.getContext(), *parsed);
   return success();
+}
+
+ParseResult parseLayoutKeyword(OpAsmParser &parser, LayoutAttr &layout) {
+  return parseEnumKeyword<LayoutAttr, Layout>(parser, "layout", layout, symbolizeLayout);
 }
 
 void printLayoutKeyword(OpAsmPrinter &printer, Operation *, LayoutAttr layout) {
   printer << stringifyLayout(layout.getValue());
+}
+
+ParseResult parseReduceKindKeyword(OpAsmParser &parser, ReduceKindAttr &kind) {
+  return parseEnumKeyword<ReduceKindAttr, ReduceKind>(parser, "reduction", kind,
+                                                      symbolizeReduceKind);
+}
+
+void printReduceKindKeyword(OpAsmPrinter &printer, Operation *, ReduceKindAttr kind) {
+  printer << stringifyReduceKind(kind.getValue());
 }
 
 } // namespace

@@ -51,7 +51,7 @@ def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
     Mirrors the Python dataclass `epiq.formats.QuantFormat`. Fields that hold
     their default are not printed:
     ```mlir
-    #epiq.format<element = f8E4M3FN, granularity = group, group_size = 128, floor = 1.0e-10>
+    #epiq.format<element = f8E4M3FN, granularity = group, group_size = 128, floor = 1.0e-10, floor_on = amax>
     ```
     | field | default | meaning |
     |---|---|---|
@@ -61,7 +61,8 @@ def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
     | `group_size` | 0 | values along the last dimension that share a scale, for `group` |
     | `static` | false | the scale is given, not computed from the values |
     | `floor` | 0.0 | lower bound, 0 for none |
-    | `floor_on` | amax | what `floor` bounds: `amax` before the division by the element's maximum, or `scale` after it |
+    | `floor_on` | scale | what `floor` bounds: `amax` before the division by the element's maximum, or `scale` after it |
+    | `upper_bound` | 0.0 | what amax is cut to, 0 for none |
     | `division` | true | values are x / scale; false: x * (1 / scale) |
     | `scale_rounding` | none | power of two: `rceil`, `floor` |
 
@@ -76,6 +77,7 @@ def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
     "bool":$is_static,
     APFloatParameter<"f32 lower bound, 0 for none">:$floor,
     "::epiq::graph::FloorOn":$floor_on,
+    APFloatParameter<"f32 upper bound of amax, 0 for none">:$upper_bound,
     "bool":$division,
     "::epiq::graph::ScaleRounding":$scale_rounding);
   let hasCustomAssemblyFormat = 1;

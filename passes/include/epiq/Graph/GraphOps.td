@@ -125,7 +125,7 @@ def Epiq_ReduceOp : Epiq_Op<"reduce", [Pure, SameOperandsAndResultElementType]> 
                        DenseI64ArrayAttr:$dims, UnitAttr:$keep);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
-    $kind $input `dims` $dims (`keep` $keep^)? attr-dict `:` type($input) `to` type($result)
+    custom<ReduceKindKeyword>($kind) $input `dims` $dims (`keep` $keep^)? attr-dict `:` type($input) `to` type($result)
   }];
   let hasVerifier = 1;
 }

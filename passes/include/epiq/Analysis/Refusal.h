@@ -1,0 +1,37 @@
+//===- Refusal.h - Why something was not done -------------------*- C++ -*-===//
+
+#ifndef EPIQ_ANALYSIS_REFUSAL_H
+#define EPIQ_ANALYSIS_REFUSAL_H
+
+#include "mlir/IR/Operation.h"
+#include "llvm/Support/raw_ostream.h"
+#include <string>
+#include <variant>
+
+namespace epiq {
+
+// A reason, its rule's label first: "F3: row widths 4096 and 512 differ".
+struct Refusal {
+  std::string reason;
+};
+
+// What was asked for, or why not.
+template <typename T>
+using OrRefusal = std::variant<T, Refusal>;
+
+template <typename... Parts>
+Refusal refuse(const Parts &...parts) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  (stream << ... << parts);
+  return {text};
+}
+
+template <typename T>
+const Refusal *getRefusal(const OrRefusal<T> &result) {
+  return std::get_if<Refusal>(&result);
+}
+
+} // namespace epiq
+
+#endif // EPIQ_ANALYSIS_REFUSAL_H

@@ -1,7 +1,0 @@
-//===- Anchor.cpp - Keeps this library from being empty -------------------===//
-
-namespace epiq::detail {
-
-void anchorTransforms() {}
-
-} // namespace epiq::detail

@@ -1,0 +1,134 @@
+//===- Group.cpp - Outlines groups as row programs, and says what fused ---===//
+// GroupGrow.cpp decides which ops a group holds; Passes.td states the rules.
+//===----------------------------------------------------------------------===//
+
+#include "Group.h"
+#include "Outline.h"
+#include "Raise.h"
+
+#include "epiq/Graph/Graph.h"
+#include "epiq/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace mlir;
+using namespace epiq::graph;
+
+namespace epiq {
+#define GEN_PASS_DEF_GROUP
+#include "epiq/Passes.h.inc"
+
+namespace {
+
+// What an op is called in a program's name; empty for casts, views and what is
+// the same for all tokens.
+std::string shortName(Operation *op) {
+  if (auto composite = dyn_cast<CompositeOp>(op))
+    return composite.getKind().str();
+  if (auto reduce = dyn_cast<ReduceOp>(op))
+    return stringifyReduceKind(reduce.getKind()).str();
+  if (!isElementwise(op) || isa<arith::ExtFOp, arith::TruncFOp, arith::BitcastOp>(op))
+    return "";
+  // addf, maximumf, absf: the type's letter says nothing here.
+  StringRef name = op->getName().stripDialect();
+  if (name != "erf")
+    name.consume_back("f");
+  return name.str();
+}
+
+// The members that are not quantizations, each name once, in block order.
+SmallVector<std::string> producerNames(const Group &group) {
+  Boundary boundary = findBoundary(group.ops, {});
+  SmallVector<std::string> names;
+  for (Operation *op : boundary.ops) {
+    std::string name = isQuantization(op) || !group.domain.isRowLike(op->getResult(0))
+                           ? std::string()
+                           : shortName(op);
+    bool narrow = op->getNumResults() == 1 &&
+                  group.domain.width(op->getResult(0)) < group.domain.rowWidth();
+    if (!name.empty() && !narrow && !llvm::is_contained(names, name))
+      names.push_back(name);
+  }
+  return names;
+}
+
+std::string programName(const Group &group, bool fused, unsigned index) {
+  SmallVector<std::string> parts = producerNames(group);
+  if (llvm::any_of(group.ops, isQuantization))
+    parts.push_back("quantize");
+  return (fused && parts.size() > 1 ? "fused_" : "") + llvm::join(parts, "_") + "_" +
+         std::to_string(index);
+}
+
+std::string describeSeed(Operation *op) {
+  if (auto composite = dyn_cast<CompositeOp>(op))
+    return composite.getFormatAttr() ? "quantize(" + describe(composite.getFormatAttr()) + ")"
+                                     : "quantize";
+  return "cast(" + elementName(getElementTypeOrSelf(op->getResult(0).getType())) + ")";
+}
+
+// Exactly one remark for each quantization.
+void report(const Seed &seed) {
+  SmallVector<std::string> producers;
+  if (seed.group)
+    producers = producerNames(*seed.group);
+  if (producers.empty()) {
+    emitRemark(seed.op->getLoc()) << "not fused: " << describeSeed(seed.op) << ": "
+                                  << seed.blocked;
+    return;
+  }
+  std::reverse(producers.begin(), producers.end());
+  emitRemark(seed.op->getLoc()) << "fused: " << describeSeed(seed.op) << " into "
+                                << llvm::join(producers, " + ");
+}
+
+Layout layoutOf(Value value) {
+  auto relayout = value.getDefiningOp<RelayoutOp>();
+  return relayout ? relayout.getLayout() : Layout::row_major;
+}
+
+void outline(const Group &group, StringRef name) {
+  Boundary boundary = findBoundary(group.ops, {});
+  OpBuilder builder(boundary.ops.back());
+  SmallVector<Type> types;
+  SmallVector<Attribute> layouts;
+  for (Value result : boundary.results) {
+    types.push_back(result.getType());
+    layouts.push_back(LayoutAttr::get(builder.getContext(), layoutOf(result)));
+  }
+  Location loc = group.seeds.empty() ? boundary.ops.back()->getLoc() : group.seeds.front()->getLoc();
+  auto program = RowProgramOp::create(builder, loc, types, builder.getStringAttr(name),
+                                      boundary.inputs, builder.getArrayAttr(layouts));
+  Block &block = program.getBody().emplaceBlock();
+  for (Value input : boundary.inputs)
+    block.addArgument(input.getType(), input.getLoc());
+  cloneInto(boundary, block);
+  replaceWith(boundary, program);
+}
+
+struct GroupPass : impl::GroupBase<GroupPass> {
+  using GroupBase::GroupBase;
+
+  void runOnOperation() override {
+    unsigned index = 0;
+    for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
+      if (!func.getBody().hasOneBlock())
+        continue;
+      Grouper grouper(func.getBody().front(), maxRowWidth);
+      if (fuse)
+        grouper.growAll();
+      else
+        grouper.splitAll();
+      for (const Seed &seed : grouper.seeds)
+        report(seed);
+      for (const std::unique_ptr<Group> &group : grouper.groups)
+        outline(*group, programName(*group, fuse, index++));
+      eraseUnusedSplats(func.getBody().front());
+    }
+  }
+};
+
+} // namespace
+} // namespace epiq

@@ -1,0 +1,136 @@
+//===- Raise.cpp - Names the sub-graphs of a torch graph ------------------===//
+// Finds first, then outlines: a finder changes nothing. Passes.td states the
+// rules R1-R6 that a cast to fp8 without a name is reported with.
+//===----------------------------------------------------------------------===//
+
+#include "Outline.h"
+#include "Raise.h"
+
+#include "epiq/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+using namespace epiq::graph;
+
+namespace epiq {
+#define GEN_PASS_DEF_RAISE
+#include "epiq/Passes.h.inc"
+
+OrRefusal<Value> findColumnMajor(TransposeOp last) {
+  auto contiguous = last.getInput().getDefiningOp<ContiguousOp>();
+  if (!contiguous || !contiguous->hasOneUse())
+    return refuse("no contiguous value is transposed, or it has other users");
+  auto first = contiguous.getInput().getDefiningOp<TransposeOp>();
+  if (!first || first.getPerm() != last.getPerm())
+    return refuse("the contiguous value is not transposed likewise");
+  ArrayRef<int64_t> perm = last.getPerm();
+  int64_t rank = perm.size();
+  for (auto [i, dim] : llvm::enumerate(perm.drop_back(std::min<int64_t>(rank, 2))))
+    if (dim != static_cast<int64_t>(i))
+      return refuse("dimension ", i, " moves, which is not one of the last two");
+  if (rank < 2 || perm[rank - 1] != rank - 2)
+    return refuse("the last two dimensions do not swap");
+  return first.getInput();
+}
+
+namespace {
+
+template <typename OpT>
+SmallVector<OpT> opsOf(func::FuncOp func) {
+  return llvm::to_vector(func.getBody().getOps<OpT>());
+}
+
+void outline(const Named &named, const OpSet &others) {
+  Boundary boundary = findBoundary(named.ops, named.wanted, others);
+  OpBuilder builder(boundary.ops.back());
+  SmallVector<Type> types;
+  for (Value result : boundary.results)
+    types.push_back(result.getType());
+  auto composite = CompositeOp::create(builder, named.loc, types, named.kind, boundary.inputs,
+                                       named.format, named.eps);
+  Block &block = composite.getBody().emplaceBlock();
+  for (Value input : boundary.inputs)
+    block.addArgument(input.getType(), input.getLoc());
+  cloneInto(boundary, block);
+  replaceWith(boundary, composite);
+}
+
+void remarkNamed(const Named &named) {
+  InFlightDiagnostic remark = emitRemark(named.loc) << "named " << named.kind;
+  if (named.format)
+    remark << "(" << describe(named.format) << ")";
+}
+
+struct Raise : impl::RaiseBase<Raise> {
+  using RaiseBase::RaiseBase;
+
+  void runOnOperation() override {
+    for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
+      if (!func.getBody().hasOneBlock())
+        continue;
+      raiseLayouts(func);
+      for (math::RsqrtOp root : opsOf<math::RsqrtOp>(func))
+        raise(findRmsNorm(root));
+      for (math::SqrtOp root : opsOf<math::SqrtOp>(func))
+        raise(findRmsNorm(root));
+      for (math::ExpOp exp : opsOf<math::ExpOp>(func))
+        raise(findSiluMul(exp));
+      raiseQuantizes(func);
+      eraseUnusedSplats(func.getBody().front());
+    }
+  }
+
+  void raiseLayouts(func::FuncOp func) {
+    for (TransposeOp last : opsOf<TransposeOp>(func)) {
+      OrRefusal<Value> found = findColumnMajor(last);
+      if (getRefusal(found))
+        continue;
+      Operation *contiguous = last.getInput().getDefiningOp();
+      Operation *first = contiguous->getOperand(0).getDefiningOp();
+      OpBuilder builder(last);
+      auto relayout = RelayoutOp::create(builder, last.getLoc(), std::get<Value>(found),
+                                         Layout::column_major);
+      emitRemark(last.getLoc()) << "named relayout(column_major)";
+      last.replaceAllUsesWith(relayout.getResult());
+      last.erase();
+      contiguous->erase();
+      if (first->use_empty())
+        first->erase();
+    }
+  }
+
+  void raise(const OrRefusal<Named> &found) {
+    const auto *named = std::get_if<Named>(&found);
+    if (!named)
+      return;
+    remarkNamed(*named);
+    outline(*named, OpSet());
+  }
+
+  // Several quantizations may share amax or the scale: each gets its own copy.
+  void raiseQuantizes(func::FuncOp func) {
+    SmallVector<Named> found;
+    OpSet all;
+    for (arith::TruncFOp cast : opsOf<arith::TruncFOp>(func)) {
+      if (!isFp8(cast.getType()))
+        continue;
+      OrRefusal<Named> quantize = findQuantize(cast);
+      if (const Refusal *refusal = getRefusal(quantize)) {
+        emitRemark(cast.getLoc()) << "not named: " << refusal->reason;
+        continue;
+      }
+      auto &named = std::get<Named>(quantize);
+      remarkNamed(named);
+      all.insert(named.ops.begin(), named.ops.end());
+      found.push_back(std::move(named));
+    }
+    for (Named &named : found)
+      absorbScaleOps(named, all);
+    for (const Named &named : found)
+      outline(named, all);
+  }
+};
+
+} // namespace
+} // namespace epiq
