@@ -159,7 +159,7 @@ func.func @no_quantize_r2_range(%x: tensor<4x64xf32>, %scale: tensor<f32>) -> te
   %b = epiq.broadcast %scale : tensor<f32> to tensor<4x64xf32>
   %d = arith.divf %x, %b : tensor<4x64xf32>
   %h = arith.minimumf %d, %max : tensor<4x64xf32>
-  // expected-remark @+1 {{not named: R2: clamps to 2.400000e+02, the largest f8E4M3FN is 4.480000e+02}}
+  // expected-remark @+1 {{not named: R2: clamps to 240, the largest f8E4M3FN is 448}}
   %q = arith.truncf %h : tensor<4x64xf32> to tensor<4x64xf8E4M3FN>
   return %q : tensor<4x64xf8E4M3FN>
 }
@@ -214,7 +214,7 @@ func.func @no_quantize_r5_divisor(%x: tensor<4x64xf32>) -> tensor<4x64xf8E4M3FN>
   %s = arith.divf %m, %max : tensor<4x1xf32>
   %b = epiq.broadcast %s : tensor<4x1xf32> to tensor<4x64xf32>
   %d = arith.divf %x, %b : tensor<4x64xf32>
-  // expected-remark @+1 {{not named: R5: divides amax by 2.240000e+02, not once by 4.480000e+02}}
+  // expected-remark @+1 {{not named: R5: divides amax by 224, not once by 448}}
   %q = arith.truncf %d : tensor<4x64xf32> to tensor<4x64xf8E4M3FN>
   return %q : tensor<4x64xf8E4M3FN>
 }

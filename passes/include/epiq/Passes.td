@@ -87,7 +87,8 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
     the program computes, or one that is not a single run of the row; (F8) its
-    layout is column-major in several batches.
+    layout is column-major in several batches. A group that breaks a rule L1-L7
+    of `epiq-lower-row-program` falls apart into its quantizations.
 
     Each quantization is reported by one remark, `fused: quantize(e4m3 group 128)
     into rms_norm + add` or `not fused: quantize(e4m3 group 128): F2: ...`; one that

@@ -6,6 +6,7 @@
 #include "Outline.h"
 #include "Raise.h"
 
+#include "epiq/Analysis/RowShape.h"
 #include "epiq/Graph/Graph.h"
 #include "epiq/Passes.h"
 
@@ -89,9 +90,9 @@ Layout layoutOf(Value value) {
   return relayout ? relayout.getLayout() : Layout::row_major;
 }
 
-void outline(const Group &group, StringRef name) {
-  Boundary boundary = findBoundary(group.ops, {});
-  OpBuilder builder(boundary.ops.back());
+// The program, where `builder` stands or nowhere; the group's ops stay.
+RowProgramOp buildProgram(OpBuilder &builder, const Group &group, const Boundary &boundary,
+                          StringRef name) {
   SmallVector<Type> types;
   SmallVector<Attribute> layouts;
   for (Value result : boundary.results) {
@@ -105,7 +106,25 @@ void outline(const Group &group, StringRef name) {
   for (Value input : boundary.inputs)
     block.addArgument(input.getType(), input.getLoc());
   cloneInto(boundary, block);
-  replaceWith(boundary, program);
+  return program;
+}
+
+// Whether a kernel can be made of the group: rules L1-L7.
+std::optional<Refusal> checkKernel(const Group &group) {
+  Boundary boundary = findBoundary(group.ops, {});
+  OpBuilder nowhere(boundary.ops.front()->getContext());
+  OwningOpRef<RowProgramOp> program(buildProgram(nowhere, group, boundary, "candidate"));
+  OwningOpRef<RowProgramOp> normal = normalizeRowProgram(*program);
+  std::string reason;
+  if (failed(analyzeRows(*normal, reason)))
+    return Refusal{reason};
+  return std::nullopt;
+}
+
+void outline(const Group &group, StringRef name) {
+  Boundary boundary = findBoundary(group.ops, {});
+  OpBuilder builder(boundary.ops.back());
+  replaceWith(boundary, buildProgram(builder, group, boundary, name));
 }
 
 struct GroupPass : impl::GroupBase<GroupPass> {
@@ -116,7 +135,7 @@ struct GroupPass : impl::GroupBase<GroupPass> {
     for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
       if (!func.getBody().hasOneBlock())
         continue;
-      Grouper grouper(func.getBody().front(), maxRowWidth);
+      Grouper grouper(func.getBody().front(), maxRowWidth, checkKernel);
       if (fuse)
         grouper.growAll();
       else

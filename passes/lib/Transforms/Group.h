@@ -9,6 +9,7 @@
 #include "epiq/Analysis/RowDomain.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -38,7 +39,10 @@ bool isQuantization(mlir::Operation *op);
 // Forms the groups of a block. Nothing in the block is changed.
 class Grouper {
 public:
-  Grouper(mlir::Block &block, int64_t maxWidth) : block(block), maxWidth(maxWidth) {}
+  // `check` says why no kernel can be made of a group, if so.
+  using Check = std::function<std::optional<Refusal>(const Group &)>;
+  Grouper(mlir::Block &block, int64_t maxWidth, Check check)
+      : block(block), maxWidth(maxWidth), check(std::move(check)) {}
 
   // Grows a group from each quantization.
   void growAll();
@@ -57,10 +61,14 @@ private:
   void growConsumers(Group &group);
   bool addConsumer(Group &group, mlir::Operation *user, mlir::Value value);
   void mergeSiblings();
+  // Breaks up the groups that `check` refuses: their seeds become groups of their
+  // own, or nothing where it refuses those.
+  void prune();
   Group *ownerOf(mlir::Operation *op) const { return owner.lookup(op); }
 
   mlir::Block &block;
   int64_t maxWidth;
+  Check check;
   llvm::DenseMap<mlir::Operation *, Group *> owner;
 };
 

@@ -112,7 +112,13 @@ std::optional<Refusal> Grouper::start(Operation *op, Group &group) {
   if (type.getRank() == 0)
     return refuse("F6: ", type, " has no row");
   group.lead = type.getRank() - 1;
-  return tryAdd(group, withHelpers(op));
+  std::optional<Refusal> refusal = tryAdd(group, withHelpers(op));
+  if (!refusal)
+    refusal = check(group);
+  if (refusal)
+    for (Operation *member : group.ops)
+      owner.erase(member);
+  return refusal;
 }
 
 std::optional<Refusal> Grouper::addProducer(Group &group, Value input) {
@@ -218,6 +224,32 @@ void Grouper::growAll() {
     growConsumers(*seed.group);
   }
   mergeSiblings();
+  prune();
+}
+
+void Grouper::prune() {
+  std::vector<std::unique_ptr<Group>> candidates = std::move(groups);
+  groups.clear();
+  for (std::unique_ptr<Group> &group : candidates) {
+    std::optional<Refusal> refusal = check(*group);
+    if (!refusal) {
+      groups.push_back(std::move(group));
+      continue;
+    }
+    for (Operation *op : group->ops)
+      owner.erase(op);
+    for (Seed &seed : seeds) {
+      if (seed.group != group.get())
+        continue;
+      seed.group = nullptr;
+      seed.blocked = refusal->reason;
+      auto alone = std::make_unique<Group>();
+      if (start(seed.op, *alone))
+        continue;
+      alone->seeds.push_back(seed.op);
+      groups.push_back(std::move(alone));
+    }
+  }
 }
 
 void Grouper::splitAll() {

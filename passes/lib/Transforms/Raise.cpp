@@ -41,7 +41,7 @@ SmallVector<OpT> opsOf(func::FuncOp func) {
   return llvm::to_vector(func.getBody().getOps<OpT>());
 }
 
-void outline(const Named &named, const OpSet &others) {
+CompositeOp outline(const Named &named, const OpSet &others) {
   Boundary boundary = findBoundary(named.ops, named.wanted, others);
   OpBuilder builder(boundary.ops.back());
   SmallVector<Type> types;
@@ -54,6 +54,7 @@ void outline(const Named &named, const OpSet &others) {
     block.addArgument(input.getType(), input.getLoc());
   cloneInto(boundary, block);
   replaceWith(boundary, composite);
+  return composite;
 }
 
 void remarkNamed(const Named &named) {
@@ -128,7 +129,7 @@ struct Raise : impl::RaiseBase<Raise> {
     for (Named &named : found)
       absorbScaleOps(named, all);
     for (const Named &named : found)
-      outline(named, all);
+      unflattenTokens(outline(named, all));
   }
 };
 

@@ -35,6 +35,10 @@ OrRefusal<Named> findQuantize(mlir::arith::TruncFOp cast);
 // arithmetic on them alone. Leaves `taken` ops to others and adds to them.
 void absorbScaleOps(Named &named, OpSet &taken);
 
+// Writes the body over [.., groups, size] where it is over [tokens and groups,
+// size]; leaves a body alone that has no such form. Erases dead ops.
+void unflattenTokens(graph::CompositeOp composite);
+
 // The RMSNorm around the root `root`, a math.rsqrt or math.sqrt.
 OrRefusal<Named> findRmsNorm(mlir::Operation *root);
 

@@ -233,7 +233,8 @@ OrRefusal<Named> QuantizeFinder::run() {
 // A view, or arithmetic on values of this quantization alone.
 bool isScaleOp(Operation *op, const OpSet &ops) {
   if (isa<ReshapeOp>(op))
-    return typeOf(op->getResult(0)).getRank() < typeOf(op->getOperand(0)).getRank();
+    return lastDim(op->getResult(0)) != lastDim(op->getOperand(0)) ||
+           typeOf(op->getResult(0)).getRank() < typeOf(op->getOperand(0)).getRank();
   return isElementwise(op) && !isFp8(op->getResult(0).getType()) &&
          llvm::all_of(op->getOperands(), [&](Value operand) {
            return isSplat(operand) || ops.contains(operand.getDefiningOp());

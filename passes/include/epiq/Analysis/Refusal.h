@@ -4,8 +4,10 @@
 #define EPIQ_ANALYSIS_REFUSAL_H
 
 #include "mlir/IR/Operation.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include <string>
+#include <type_traits>
 #include <variant>
 
 namespace epiq {
@@ -19,11 +21,20 @@ struct Refusal {
 template <typename T>
 using OrRefusal = std::variant<T, Refusal>;
 
+// Numbers as `%g` writes them: 448, not 4.480000e+02.
+template <typename Part>
+void writePart(llvm::raw_ostream &stream, const Part &part) {
+  if constexpr (std::is_same_v<Part, double>)
+    stream << llvm::format("%g", part);
+  else
+    stream << part;
+}
+
 template <typename... Parts>
 Refusal refuse(const Parts &...parts) {
   std::string text;
   llvm::raw_string_ostream stream(text);
-  (stream << ... << parts);
+  (writePart(stream, parts), ...);
   return {text};
 }
 
