@@ -17,7 +17,9 @@ def tool_path(name: str) -> Path:
     """
     path = Path(__file__).parent / "_bin" / name
     if not path.is_file():
-        raise FileNotFoundError(f"{name} is not in {path.parent}: the package was installed without its C++ part")
+        raise FileNotFoundError(
+            f"{name} is not in {path.parent}: the package was installed without its C++ part"
+        )
     return path
 
 
