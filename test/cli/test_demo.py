@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from epiq.cli import demo
 from epiq.cli.demo_check import compare_bits, compare_quantized
 from epiq.cli.example_model import load_example
+from epiq.report import report_of
 
 llama = load_example()
 
@@ -62,3 +64,14 @@ def test_one_bit_that_fusing_changes_is_noticed(outputs):
     check = compare_bits("here", (h, q, off), outputs)
     assert not check.passed
     assert check.measured.startswith("1 of ")
+
+
+def test_the_layer_at_full_width():
+    """What the demo shows: all but the quantization behind attention share a kernel with what makes the value."""
+    report = report_of(demo.trace_layer())
+    assert [q.fused_into for q in report.quantizations] == ["rms_norm", "", "rms_norm + add", "silu_mul"]
+    behind_attention = report.quantizations[1]
+    assert behind_attention.rule.startswith("F")
+    assert all(q.where.startswith("llama.py:") for q in report.quantizations)
+    assert report.kernels_after == 4 < report.kernels_before
+    assert report.bytes_after < 0.6 * report.bytes_before
