@@ -1,4 +1,4 @@
-"""The demo: its checks notice what they must, and every quantization of the layer is fused."""
+"""The demo: its checks notice what they must, and its layer is fused as it says."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_one_bit_that_fusing_changes_is_noticed(outputs):
 
 
 def test_the_layer_at_full_width():
-    """What the demo shows: all but the quantization behind attention share a kernel with what makes the value."""
+    """All but the quantization behind attention share a kernel with what makes the value."""
     report = report_of(demo.trace_layer())
     assert [q.fused_into for q in report.quantizations] == ["rms_norm", "", "rms_norm + add", "silu_mul"]
     behind_attention = report.quantizations[1]
