@@ -28,7 +28,7 @@ from epiq.executor.types import Shaped
 from epiq.executor.values import Descriptor, Value
 
 # Bytes of registers that one batch of programs may fill: the speed is best near the caches' size.
-_BATCH_BYTES = 48 << 20
+_BATCH_BYTES = 32 << 20
 _MAX_ITERATIONS = 1_000_000
 _CACHE_SIZE = 64
 

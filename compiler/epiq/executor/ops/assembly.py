@@ -1,7 +1,7 @@
 """`tt.elementwise_inline_asm`: a few PTX instructions that kernels are known to use.
 
-The text is split into instructions; each must be in the tables below, with registers `$0`, `$1` ... as
-operands, one instruction in all (packed forms apart). Anything else is refused by name and line.
+One instruction from the tables below with registers `$0`, `$1` ... as operands, one element at a time; or
+nothing but synchronization. Anything else is refused by name and line.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _find(op: Op, mnemonic: str) -> Function | None:
     if mnemonic == "cvt.rna.tf32.f32":
         return _truncate_tf32
     if name == "mov":
-        return lambda x: x
+        return lambda x: x.contiguous().view(op.element.dtype)
     if mnemonic.startswith("fma.rn."):
         return math.fused_multiply_add(op.element)
     if set(rest[:-1]) - _MODIFIERS:

@@ -42,7 +42,11 @@ def apply_region(region: RegionCode, frame: Frame, arguments: Sequence[Tensor]) 
         linear = frame.programs[:1].expand(count)
         if shape[0] == frame.size:
             linear = frame.programs.repeat_interleave(count // shape[0])
-        inner = Frame(frame.launch, linear, list(frame.slots))
+        # Only what the region reads: other registers have rows for programs, not for elements.
+        slots: list[Value] = [None] * len(frame.slots)
+        for slot in region.live_in:
+            slots[slot] = frame.slots[slot]
+        inner = Frame(frame.launch, linear, slots)
     results: list[Value] = region.call(inner, flat)
     total = 1
     for size in shape:
