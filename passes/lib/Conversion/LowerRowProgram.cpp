@@ -163,12 +163,21 @@ void KernelBuilder::load(Value value, const RowView &view) {
 
   SmallVector<int64_t> dims = tile->dims(described);
   Type element = getElementTypeOrSelf(value);
-  Value pointers = tile->pointers(address, described);
-  Value mask = tile->loadMask(described);
-  Value padding;
-  if (mask)
-    padding = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
-  Value loaded = tt::LoadOp::create(builder, pointers, mask, padding);
+  bool isNumber =
+      !described.isPerToken() &&
+      llvm::all_of(described.dims, [](const auto &dim) { return dim.empty(); });
+  Value loaded;
+  if (isNumber) {
+    Value first = tile->firstPointer(address, described);
+    loaded = tile->fit(tt::LoadOp::create(builder, first), dims);
+  } else {
+    Value pointers = tile->pointers(address, described);
+    Value mask = tile->loadMask(described);
+    Value padding;
+    if (mask)
+      padding = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
+    loaded = tt::LoadOp::create(builder, pointers, mask, padding);
+  }
   if (element != memoryType(element)) {
     Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
     loaded =

@@ -68,7 +68,7 @@ RowTile::RowTile(ImplicitLocOpBuilder &builder, const RowShape &shape,
 SmallVector<int64_t> RowTile::dims(const RowValue &value) const {
   SmallVector<int64_t> dims;
   if (hasRowAxis())
-    dims.push_back(value.isPerToken() ? schedule.blockRows : 1);
+    dims.push_back(schedule.blockRows);
   for (unsigned factor = 0; factor < shape.factors.size(); ++factor)
     dims.push_back(value.covers(factor) ? tileSize(factor) : 1);
   return dims;
@@ -265,11 +265,15 @@ Value RowTile::offsets(ArrayRef<int64_t> strides, const RowValue &value) {
   return total;
 }
 
-Value RowTile::pointers(const RowAddress &address, const RowValue &value) {
+Value RowTile::firstPointer(const RowAddress &address, const RowValue &value) {
   Value pointer = address.pointer;
   if (Value start = startOffset(address, value))
-    pointer = tt::AddPtrOp::create(builder, pointer.getType(), pointer, start);
+    return tt::AddPtrOp::create(builder, pointer.getType(), pointer, start);
+  return pointer;
+}
 
+Value RowTile::pointers(const RowAddress &address, const RowValue &value) {
+  Value pointer = firstPointer(address, value);
   auto move = [&](Value offset, ArrayRef<int64_t> sizes) {
     Value base = fit(pointer, sizes);
     pointer =

@@ -70,6 +70,8 @@ public:
   mlir::Value loadMask(const RowValue &value);
   // The same, for the one tile among those of a row that stores `value`.
   mlir::Value storeMask(const RowValue &value);
+  // The pointer to the first element of `value`, a scalar.
+  mlir::Value firstPointer(const RowAddress &address, const RowValue &value);
   // The pointers to the elements of `value`.
   mlir::Value pointers(const RowAddress &address, const RowValue &value);
 
