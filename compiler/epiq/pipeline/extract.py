@@ -66,6 +66,7 @@ def _extract(op: Any) -> RowProgram:
         key=hashlib.sha256(text.encode()).hexdigest(),
         num_rows=_num_rows([spec.shape for spec in inputs + outputs if spec.row_like], leading),
         parts=unfused_parts(op, row_like, leading),
+        column_unit=_column_unit(op),
     )
 
 
@@ -76,6 +77,11 @@ def kernel_name(symbol: str, row_width: int) -> str:
     """
     parts = re.sub(r"_?\d+$", "", symbol.removeprefix("fused_"))
     return re.sub(r"\W", "_", "_".join(filter(None, ("epiq", parts, str(row_width)))))
+
+
+def _column_unit(op: Any) -> int:
+    """From the annotation; 0 when there is none."""
+    return int(op.attributes["column_unit"].value) if "column_unit" in op.attributes else 0
 
 
 def _composite_names(op: Any) -> Iterator[str]:
