@@ -1,0 +1,65 @@
+"""The benchmark's programs at the sizes of models: one kernel, no spills, wide loads, both targets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from epiq.codegen import Target, compile_ttir, ptxas_report
+from epiq.frontend import capture
+from epiq.pipeline import default_schedule, lower
+
+BENCH = Path(__file__).parents[2] / "examples" / "bench"
+TOKENS = 8192
+
+
+@pytest.fixture(scope="module")
+def programs():
+    sys.path.insert(0, str(BENCH))
+    import programs as module
+
+    yield module.PROGRAMS
+    sys.path.remove(str(BENCH))
+
+
+def fakes(name, width):
+    """Inputs that have no memory: what is compiled depends on shapes alone."""
+
+    def fake(*shape, dtype=torch.bfloat16):
+        return torch.empty(shape, dtype=dtype)
+
+    with FakeTensorMode():
+        if name.startswith("silu"):
+            return (fake(TOKENS, 2 * width),)
+        inputs = (fake(TOKENS, width), fake(TOKENS, width), fake(width))
+        return (*inputs, fake(dtype=torch.float32)) if name.endswith("static") else inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("add_rms_norm_group", 4096),
+        ("add_rms_norm_group_columns", 7168),
+        ("add_rms_norm_static", 4096),
+        ("add_rms_norm_token", 7168),
+        ("silu_mul_group_columns", 14336),
+    ],
+)
+def test_one_kernel_without_spills(programs, name, width):
+    (record,) = capture(programs[name].fn, *fakes(name, width))
+    (program,) = record.grouped.programs
+    assert not record.refused
+    for target in (Target(90), Target(100)):
+        schedule = default_schedule(program, TOKENS, target)
+        text = lower(program, schedule)
+        compiled = compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
+        report = ptxas_report(compiled)
+        assert (report.spill_stores, report.spill_loads) == (0, 0), report
+        loads = [line for line in compiled.ptx.splitlines() if "ld.global" in line]
+        assert any(".v4.b32" in line for line in loads), loads
+        # Multiplying and adding in one rounding would make bits depend on what is fused.
+        assert "fma.rn.f32" not in compiled.ptx or "math.fma" in text
