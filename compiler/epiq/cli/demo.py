@@ -37,7 +37,7 @@ def demo(
     from epiq.codegen import Target
 
     on_gpu = gpu and Target.current() is not None
-    progress = Progress(6 if on_gpu else 5)
+    progress = Progress(5 if on_gpu else 4)
     with progress.step(
         f"trace one decoder layer, hidden 4096, {BATCH} x {SEQ_LEN} tokens, fake tensors"
     ) as notes:
