@@ -10,6 +10,8 @@ TORCH ?= torch==2.13.0
 TRITON ?= triton==3.6.0
 PYTHON ?= $(shell for v in 3.12 3.11 3.13 3.10; do \
 	p=$$(command -v python$$v) && $$p -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+# Another Triton release, in a folder of its own, for the tests that speak to several.
+SIDE := .triton-3.9
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
@@ -43,6 +45,13 @@ build: build/build.ninja
 	@ln -sfn ../../build/python_packages/epiq/_mlir compiler/epiq/_mlir
 	@ln -sfn ../../build/python_packages/epiq/_bin compiler/epiq/_bin
 
+$(SIDE)/.ready: $(VENV)/.ready
+	@echo "Triton 3.9, to test that it reads what we print"
+	@mkdir -p $(SIDE)
+	@test -d $(SIDE)/triton || $(PIP) install --no-deps --target $(SIDE) triton==3.9.0 \
+	  || { rm -rf $(SIDE)/triton; echo "Triton 3.9 could not be installed: its tests will be skipped" >&2; }
+	@touch $@
+
 lint: build
 	@.ci/lint
 
@@ -53,10 +62,10 @@ format: $(VENV)/.ready
 lit: build
 	@$(BIN)/lit -sv --order=lexical test
 
-pytest: build
+pytest: build $(SIDE)/.ready
 	@$(BIN)/python -m pytest test
 
-test: build
+test: build $(SIDE)/.ready
 	@.ci/test
 
 demo: build

@@ -1,12 +1,11 @@
 """lit: every .mlir and .ttir file with a RUN line is a test."""
 
 import os
-import sys
 
 import lit.formats
 
 config.name = "epiq"  # noqa: F821
-config.test_format = lit.formats.ShTest(not sys.platform.startswith("win"))  # noqa: F821
+config.test_format = lit.formats.ShTest()  # noqa: F821
 config.suffixes = [".mlir", ".ttir"]  # noqa: F821
 config.test_source_root = os.path.dirname(__file__)  # noqa: F821
 root = os.path.dirname(config.test_source_root)  # noqa: F821

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from epiq._mlir import ir
+from epiq._mlir._mlir_libs import _epiqRegistration as _native
 from epiq._mlir.passmanager import PassManager
 from epiq.errors import IRError, PassError
 
@@ -38,6 +39,7 @@ def parse(text: str, *, filename: str = "<ir>", ctx: ir.Context | None = None) -
     Raises: IRError "file:line:col: reason" if the text is no valid IR.
     """
     ctx = ctx or context()
+    _native.reset_source_version(ctx)
     try:
         return ir.Module.parse(_as_bytes(text), context=ctx)
     except ir.MLIRError as error:
@@ -69,16 +71,36 @@ def run_passes(module: ir.Module, pipeline: str) -> list[Diagnostic]:
     return said
 
 
-def print_triton(module: ir.Module, version: str = "3.6") -> str:
-    """Returns the module's text as Triton of that version reads it ("3.6" or "3.9")."""
+def print_triton(module: ir.Module, version: str = "3.6", *, locations: bool = False) -> str:
+    """Returns the module's text as Triton of that version reads it ("3.6" or "3.9").
+
+    Raises: PassError, naming the op, if that version has no such op. ValueError for another version.
+    """
     if version not in ("3.6", "3.9"):
         raise ValueError(f"version {version!r} is neither '3.6' nor '3.9'")
-    return str(module)
+    said: list[Diagnostic] = []
+
+    def hear(diagnostic: Any) -> bool:
+        said.append(_diagnostic(diagnostic))
+        return True
+
+    with module.context as ctx:
+        handler = ctx.attach_diagnostic_handler(hear)
+        try:
+            text: str | None = _native.print_triton(module.operation, version, locations)
+        finally:
+            handler.detach()
+    if text is None:
+        raise PassError("\n".join(f"{d.location}: {d.message}" for d in said))
+    return text
 
 
 def source_version(module: ir.Module) -> str | None:
-    """Returns the Triton version whose syntax the module's text used, if it tells."""
-    return None
+    """Returns the Triton version whose spelling the module's text used, "3.6" or "3.9", if it tells.
+
+    When a context parsed several texts, the answer is that of the last one.
+    """
+    return _native.source_version(module.context) or None
 
 
 def _as_bytes(text: str) -> str:

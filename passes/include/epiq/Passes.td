@@ -176,4 +176,28 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
   let dependentDialects = ["::epiq::tt::TritonDialect"];
 }
 
+//===----------------------------------------------------------------------===//
+// Triton's releases
+//===----------------------------------------------------------------------===//
+
+def ConvertTritonVersion : Pass<"epiq-convert-triton-version", "mlir::ModuleOp"> {
+  let summary = "Use only ops that one release of Triton has";
+  let description = [{
+    Where releases spell the same thing differently the printer is told which to
+    write; this pass replaces the ops that a release lacks:
+    ```mlir
+    ttg.barrier all            // 3.9
+    gpu.barrier                // 3.6
+    tt.grid_dependency_wait    // 3.9
+    %0 = tt.elementwise_inline_asm "griddepcontrol.wait; // dummy $0" {...} -> i32
+    ```
+    and refuses, naming the op, what has no counterpart: (V1) atomic loads, atomic
+    stores and polls, (V2) `ignore_cta` and (V3) cache policies of one target in
+    3.6; (V4) block pointers in 3.9.
+  }];
+  let dependentDialects = ["mlir::gpu::GPUDialect", "mlir::arith::ArithDialect"];
+  let options = [
+    Option<"to", "to", "std::string", /*default=*/"\"3.6\"", "The release: 3.6 or 3.9">];
+}
+
 #endif // EPIQ_PASSES

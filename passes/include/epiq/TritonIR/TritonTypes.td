@@ -73,6 +73,8 @@ def TT_I64Like : TT_ScalarOrTensor<I64, "i64 or tensor of i64">;
 def TT_FloatLike : TT_ScalarOrTensor<AnyFloat, "float or tensor of floats">;
 def TT_Scalar : AnyTypeOf<[AnyFloat, AnySignlessInteger, TT_ScalarPtr], "integer, float or pointer">;
 def TT_Tensor : RankedTensorOf<[TT_Scalar]>;
+def TT_I1Tensor : RankedTensorOf<[I1]>;
+def TT_I32Tensor : RankedTensorOf<[I32]>;
 def TT_IntTensor : RankedTensorOf<[AnySignlessInteger]>;
 def TT_FloatTensor : RankedTensorOf<[AnyFloat]>;
 def TT_NumberTensor : RankedTensorOf<[AnyFloat, AnySignlessInteger]>;

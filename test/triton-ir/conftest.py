@@ -1,0 +1,8 @@
+"""Puts this folder on the path of its tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+collect_ignore_glob = ["corpus/*"]
