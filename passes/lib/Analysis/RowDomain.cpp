@@ -41,13 +41,14 @@ bool isRowOp(Operation *op) {
   if (op->getNumResults() == 1 && isSplat(op->getResult(0)))
     return true;
   return isElementwise(op) ||
-         isa<BroadcastOp, ReduceOp, ReshapeOp, SliceOp, TransposeOp, ContiguousOp,
-             RelayoutOp, CompositeOp>(op);
+         isa<BroadcastOp, ReduceOp, ReshapeOp, SliceOp, TransposeOp,
+             ContiguousOp, RelayoutOp, CompositeOp>(op);
 }
 
 std::optional<int64_t> tailWidth(Type type, unsigned lead) {
   int64_t width = 1;
-  for (int64_t size : cast<RankedTensorType>(type).getShape().drop_front(lead)) {
+  for (int64_t size :
+       cast<RankedTensorType>(type).getShape().drop_front(lead)) {
     if (ShapedType::isDynamic(size))
       return std::nullopt;
     width *= size;
@@ -57,7 +58,9 @@ std::optional<int64_t> tailWidth(Type type, unsigned lead) {
 
 namespace {
 
-RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+RankedTensorType typeOf(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
 
 // Whether splits at `a` and `b` differ by dimensions of size 1 only.
 bool sameSplit(RankedTensorType type, RowSplit a, RowSplit b) {
@@ -114,8 +117,7 @@ private:
   void visitComposite(CompositeOp op);
 
   void checkWidths(int64_t maxWidth);
-  template <typename... Parts>
-  void fail(const Parts &...parts) {
+  template <typename... Parts> void fail(const Parts &...parts) {
     if (!refusal)
       refusal = refuse(parts...);
   }
@@ -170,7 +172,8 @@ void Inference::visitElementwise(Operation *op) {
 }
 
 void Inference::visitBroadcast(BroadcastOp op) {
-  RankedTensorType source = typeOf(op.getInput()), result = typeOf(op.getResult());
+  RankedTensorType source = typeOf(op.getInput()),
+                   result = typeOf(op.getResult());
   unsigned missing = result.getRank() - source.getRank();
   std::optional<RowSplit> split = known(op.getResult());
   if (!split) {
@@ -193,15 +196,17 @@ void Inference::visitBroadcast(BroadcastOp op) {
     return assign(op.getInput(), *split);
   if (repeated)
     return assign(op.getInput(), RowSplit::shared());
-  fail("F3: epiq.broadcast repeats ", source, " along some of the tokens of ", result);
+  fail("F3: epiq.broadcast repeats ", source, " along some of the tokens of ",
+       result);
 }
 
 void Inference::visitReduce(ReduceOp op) {
   std::optional<RowSplit> split = known(op.getInput());
   if (!split)
     split = known(op.getResult());
-  if (split && !split->uniform &&
-      llvm::any_of(op.getDims(), [&](int64_t dim) { return dim < static_cast<int64_t>(split->lead); }))
+  if (split && !split->uniform && llvm::any_of(op.getDims(), [&](int64_t dim) {
+        return dim < static_cast<int64_t>(split->lead);
+      }))
     return fail("F1: epiq.reduce ", stringifyReduceKind(op.getKind()), " of ",
                 typeOf(op.getInput()), " combines several tokens");
   link(op.getInput(), op.getResult());
@@ -216,7 +221,8 @@ void Inference::visitReshape(ReshapeOp op) {
       return assign(to, *split);
     if (auto lead = splitAcrossReshape(typeOf(from), split->lead, typeOf(to)))
       return assign(to, RowSplit::rows(*lead));
-    fail("F3: the row of ", typeOf(from), " is not a run of whole dimensions of ", typeOf(to));
+    fail("F3: the row of ", typeOf(from),
+         " is not a run of whole dimensions of ", typeOf(to));
   };
   across(op.getInput(), op.getResult());
   across(op.getResult(), op.getInput());
@@ -228,16 +234,21 @@ void Inference::visitSlice(SliceOp op) {
   if (!split)
     return;
   if (split->uniform)
-    return fail("F7: slice of ", typeOf(op.getInput()), ", which all tokens share");
+    return fail("F7: slice of ", typeOf(op.getInput()),
+                ", which all tokens share");
   auto dim = static_cast<int64_t>(op.getDim());
   if (dim < static_cast<int64_t>(split->lead))
-    return fail("F3: epiq.slice takes some of the tokens of ", typeOf(op.getInput()));
-  ArrayRef<int64_t> outer = typeOf(op.getInput()).getShape().slice(split->lead, dim - split->lead);
+    return fail("F3: epiq.slice takes some of the tokens of ",
+                typeOf(op.getInput()));
+  ArrayRef<int64_t> outer =
+      typeOf(op.getInput()).getShape().slice(split->lead, dim - split->lead);
   if (llvm::any_of(outer, [](int64_t size) { return size != 1; }))
     return fail("F7: slice of dimension ", dim, " of ", typeOf(op.getInput()),
                 " is not one run of the row");
-  if (Operation *producer = op.getInput().getDefiningOp(); producer && members.contains(producer))
-    fail("F7: slice of a value that ", producer->getName(), " computes in the same program");
+  if (Operation *producer = op.getInput().getDefiningOp();
+      producer && members.contains(producer))
+    fail("F7: slice of a value that ", producer->getName(),
+         " computes in the same program");
 }
 
 void Inference::visitTranspose(TransposeOp op) {
@@ -256,9 +267,11 @@ void Inference::visitTranspose(TransposeOp op) {
   if (!split)
     split = known(op.getResult());
   if (split && split->uniform)
-    return fail("F3: epiq.transpose of ", typeOf(op.getInput()), ", which all tokens share");
+    return fail("F3: epiq.transpose of ", typeOf(op.getInput()),
+                ", which all tokens share");
   if (split && moved(split->lead))
-    return fail("F3: epiq.transpose moves the tokens or the row of ", typeOf(op.getInput()));
+    return fail("F3: epiq.transpose moves the tokens or the row of ",
+                typeOf(op.getInput()));
   link(op.getInput(), op.getResult());
 }
 
@@ -266,14 +279,18 @@ void Inference::visitRelayout(RelayoutOp op) {
   link(op.getInput(), op.getResult());
   if (op.getLayout() != Layout::column_major)
     return;
-  if (llvm::any_of(typeOf(op.getInput()).getShape().drop_back(2), [](int64_t size) { return size != 1; }))
-    fail("F8: column_major of ", typeOf(op.getInput()), " is one matrix for each of several batches");
+  if (llvm::any_of(typeOf(op.getInput()).getShape().drop_back(2),
+                   [](int64_t size) { return size != 1; }))
+    fail("F8: column_major of ", typeOf(op.getInput()),
+         " is one matrix for each of several batches");
 }
 
 void Inference::visitComposite(CompositeOp op) {
-  for (auto [outer, inner] : llvm::zip_equal(op.getInputs(), op.getBlock().getArguments()))
+  for (auto [outer, inner] :
+       llvm::zip_equal(op.getInputs(), op.getBlock().getArguments()))
     link(outer, inner);
-  for (auto [outer, inner] : llvm::zip_equal(op.getOutputs(), op.getYield().getValues()))
+  for (auto [outer, inner] :
+       llvm::zip_equal(op.getOutputs(), op.getYield().getValues()))
     link(outer, inner);
 }
 
@@ -296,14 +313,15 @@ void Inference::visit(Operation *op) {
       });
 }
 
-// F3 for widths: a row is as wide as the widest, or what a reduction left of it.
-// F6: rows are static, and not too wide for one program.
+// F3 for widths: a row is as wide as the widest, or what a reduction left of
+// it. F6: rows are static, and not too wide for one program.
 void Inference::checkWidths(int64_t maxWidth) {
   widest = 0;
   std::set<int64_t> reduced = {1};
   SmallVector<std::pair<Value, int64_t>> computed;
   for (auto [value, split] : splits) {
-    std::optional<int64_t> width = tailWidth(value.getType(), split.uniform ? 0 : split.lead);
+    std::optional<int64_t> width =
+        tailWidth(value.getType(), split.uniform ? 0 : split.lead);
     if (!width)
       return fail("F6: the row of ", typeOf(value), " has no static width");
     if (split.uniform)
@@ -327,7 +345,8 @@ void Inference::checkWidths(int64_t maxWidth) {
       return fail("F3: row widths ", widest, " and ", width, " differ");
 }
 
-std::optional<Refusal> Inference::run(Value anchor, unsigned lead, int64_t maxWidth) {
+std::optional<Refusal> Inference::run(Value anchor, unsigned lead,
+                                      int64_t maxWidth) {
   assign(anchor, RowSplit::rows(lead));
   do {
     changed = false;
@@ -357,7 +376,8 @@ OrRefusal<RowDomain> RowDomain::infer(ArrayRef<Operation *> ops, Value anchor,
       return refuse("F2: ", op->getName(), " is not a row op");
   RowDomain domain;
   if (std::optional<Refusal> refusal =
-          Inference(ops, domain.splits, domain.widest).run(anchor, lead, maxWidth))
+          Inference(ops, domain.splits, domain.widest)
+              .run(anchor, lead, maxWidth))
     return *refusal;
   return domain;
 }
@@ -369,7 +389,8 @@ bool RowDomain::isRowLike(Value value) const {
 
 int64_t RowDomain::width(Value value) const {
   auto it = splits.find(value);
-  unsigned lead = it == splits.end() || it->second.uniform ? 0 : it->second.lead;
+  unsigned lead =
+      it == splits.end() || it->second.uniform ? 0 : it->second.lead;
   return tailWidth(value.getType(), lead).value_or(0);
 }
 

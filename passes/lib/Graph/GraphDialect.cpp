@@ -49,14 +49,16 @@ struct FormatFields {
 
 template <typename Enum>
 ParseResult parseEnum(AsmParser &parser, StringRef field,
-                      std::optional<Enum> (*symbolize)(StringRef), Enum &value) {
+                      std::optional<Enum> (*symbolize)(StringRef),
+                      Enum &value) {
   StringRef keyword;
   SMLoc loc = parser.getCurrentLocation();
   if (parser.parseKeyword(&keyword))
     return failure();
   std::optional<Enum> parsed = symbolize(keyword);
   if (!parsed)
-    return parser.emitError(loc) << "unknown " << field << " `" << keyword << "`";
+    return parser.emitError(loc)
+           << "unknown " << field << " `" << keyword << "`";
   value = *parsed;
   return success();
 }
@@ -67,7 +69,8 @@ ParseResult parseBool(AsmParser &parser, bool &value) {
   if (parser.parseKeyword(&keyword))
     return failure();
   if (keyword != "true" && keyword != "false")
-    return parser.emitError(loc) << "expected true or false, got `" << keyword << "`";
+    return parser.emitError(loc)
+           << "expected true or false, got `" << keyword << "`";
   value = keyword == "true";
   return success();
 }
@@ -94,7 +97,8 @@ ParseResult parseField(AsmParser &parser, FormatFields &fields) {
   if (name == "floor_on")
     return parseEnum(parser, name, symbolizeFloorOn, fields.floorOn);
   if (name == "scale_rounding")
-    return parseEnum(parser, name, symbolizeScaleRounding, fields.scaleRounding);
+    return parseEnum(parser, name, symbolizeScaleRounding,
+                     fields.scaleRounding);
   if (name == "granularity") {
     fields.granularity.emplace();
     return parseEnum(parser, name, symbolizeGranularity, *fields.granularity);
@@ -105,7 +109,8 @@ ParseResult parseField(AsmParser &parser, FormatFields &fields) {
 APFloat toF32(double value) {
   APFloat result(value);
   bool losesInfo;
-  result.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven, &losesInfo);
+  result.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven,
+                 &losesInfo);
   return result;
 }
 
@@ -114,8 +119,9 @@ APFloat toF32(double value) {
 Attribute FormatAttr::parse(AsmParser &parser, Type) {
   FormatFields fields;
   SMLoc loc = parser.getCurrentLocation();
-  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater,
-                                     [&] { return parseField(parser, fields); }))
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater, [&] {
+        return parseField(parser, fields);
+      }))
     return {};
   if (!fields.element || !fields.granularity) {
     parser.emitError(loc) << "a format needs `element` and `granularity`";
@@ -152,7 +158,8 @@ void FormatAttr::print(AsmPrinter &printer) const {
   if (!getDivision())
     printer << ", division = false";
   if (getScaleRounding() != ScaleRounding::none)
-    printer << ", scale_rounding = " << stringifyScaleRounding(getScaleRounding());
+    printer << ", scale_rounding = "
+            << stringifyScaleRounding(getScaleRounding());
   printer << ">";
 }
 
@@ -162,14 +169,18 @@ LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  bool isStatic, APFloat floor, FloorOn,
                                  APFloat upperBound, bool, ScaleRounding) {
   if (!element.isIntOrFloat())
-    return emitError() << "element of a format is a float or an integer, got " << element;
+    return emitError() << "element of a format is a float or an integer, got "
+                       << element;
   if (!scaleDtype.isIntOrFloat())
-    return emitError() << "scale_dtype of a format is a float or an integer, got " << scaleDtype;
+    return emitError()
+           << "scale_dtype of a format is a float or an integer, got "
+           << scaleDtype;
   bool grouped = granularity == Granularity::group;
   if (grouped && groupSize <= 0)
     return emitError() << "group_size " << groupSize << " is not positive";
   if (!grouped && groupSize != 0)
-    return emitError() << "group_size " << groupSize << " needs granularity = group, got "
+    return emitError() << "group_size " << groupSize
+                       << " needs granularity = group, got "
                        << stringifyGranularity(granularity);
   if (!floor.isFinite() || floor.isNegative())
     return emitError() << "floor of a format is finite and not negative";

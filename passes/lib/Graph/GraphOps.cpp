@@ -20,7 +20,8 @@ LogicalResult verifyShape(Operation *op, ArrayRef<int64_t> expected) {
   if (actual.getShape() == expected)
     return success();
   return op->emitOpError() << "result should be "
-                           << RankedTensorType::get(expected, actual.getElementType())
+                           << RankedTensorType::get(expected,
+                                                    actual.getElementType())
                            << ", got " << actual;
 }
 
@@ -50,7 +51,8 @@ bool canFill(const Extent &part, int64_t whole) {
 
 // An enum without the brackets or spaces that its attribute has elsewhere.
 template <typename EnumAttr, typename Enum>
-ParseResult parseEnumKeyword(OpAsmParser &parser, StringRef what, EnumAttr &attr,
+ParseResult parseEnumKeyword(OpAsmParser &parser, StringRef what,
+                             EnumAttr &attr,
                              std::optional<Enum> (*symbolize)(StringRef)) {
   StringRef keyword;
   SMLoc loc = parser.getCurrentLocation();
@@ -58,13 +60,15 @@ ParseResult parseEnumKeyword(OpAsmParser &parser, StringRef what, EnumAttr &attr
     return failure();
   std::optional<Enum> parsed = symbolize(keyword);
   if (!parsed)
-    return parser.emitError(loc) << "unknown " << what << " `" << keyword << "`";
+    return parser.emitError(loc)
+           << "unknown " << what << " `" << keyword << "`";
   attr = EnumAttr::get(parser.getContext(), *parsed);
   return success();
 }
 
 ParseResult parseLayoutKeyword(OpAsmParser &parser, LayoutAttr &layout) {
-  return parseEnumKeyword<LayoutAttr, Layout>(parser, "layout", layout, symbolizeLayout);
+  return parseEnumKeyword<LayoutAttr, Layout>(parser, "layout", layout,
+                                              symbolizeLayout);
 }
 
 void printLayoutKeyword(OpAsmPrinter &printer, Operation *, LayoutAttr layout) {
@@ -76,7 +80,8 @@ ParseResult parseReduceKindKeyword(OpAsmParser &parser, ReduceKindAttr &kind) {
                                                       symbolizeReduceKind);
 }
 
-void printReduceKindKeyword(OpAsmPrinter &printer, Operation *, ReduceKindAttr kind) {
+void printReduceKindKeyword(OpAsmPrinter &printer, Operation *,
+                            ReduceKindAttr kind) {
   printer << stringifyReduceKind(kind.getValue());
 }
 
@@ -89,7 +94,8 @@ LogicalResult BroadcastOp::verify() {
   RankedTensorType source = rankedType(getInput());
   RankedTensorType result = rankedType(getResult());
   if (source.getRank() > result.getRank())
-    return emitOpError() << "cannot broadcast " << source << " to the smaller rank of " << result;
+    return emitOpError() << "cannot broadcast " << source
+                         << " to the smaller rank of " << result;
   int64_t missing = result.getRank() - source.getRank();
   for (auto [i, size] : llvm::enumerate(source.getShape())) {
     if (size != 1 && size != result.getDimSize(missing + i))
@@ -105,7 +111,8 @@ LogicalResult ReshapeOp::verify() {
   bool fits = source.dynamic || canFill(result, source.known);
   fits &= result.dynamic || canFill(source, result.known);
   if (!fits)
-    return emitOpError() << getInput().getType() << " and " << getResult().getType()
+    return emitOpError() << getInput().getType() << " and "
+                         << getResult().getType()
                          << " differ in their number of elements";
   return success();
 }
@@ -116,11 +123,14 @@ LogicalResult SliceOp::verify() {
   auto begin = static_cast<int64_t>(getBegin());
   auto end = static_cast<int64_t>(getEnd());
   if (dim < 0 || dim >= source.getRank())
-    return emitOpError() << "dim " << dim << " is not a dimension of " << source;
+    return emitOpError() << "dim " << dim << " is not a dimension of "
+                         << source;
   if (begin < 0 || end < begin)
-    return emitOpError() << "range from " << begin << " to " << end << " is not ascending";
+    return emitOpError() << "range from " << begin << " to " << end
+                         << " is not ascending";
   if (!source.isDynamicDim(dim) && end > source.getDimSize(dim))
-    return emitOpError() << "range to " << end << " leaves dimension " << dim << " of " << source;
+    return emitOpError() << "range to " << end << " leaves dimension " << dim
+                         << " of " << source;
   SmallVector<int64_t> expected(source.getShape());
   expected[dim] = end - begin;
   return verifyShape(*this, expected);
@@ -133,18 +143,22 @@ LogicalResult TransposeOp::verify() {
   SmallVector<int64_t> expected;
   for (int64_t dim : perm) {
     if (dim < 0 || dim >= source.getRank() || seen.test(dim))
-      return emitOpError() << "perm names dimension " << dim << " twice or beyond " << source;
+      return emitOpError() << "perm names dimension " << dim
+                           << " twice or beyond " << source;
     seen.set(dim);
     expected.push_back(source.getDimSize(dim));
   }
   if (!seen.all())
-    return emitOpError() << "perm has " << perm.size() << " entries for rank " << source.getRank();
+    return emitOpError() << "perm has " << perm.size() << " entries for rank "
+                         << source.getRank();
   return verifyShape(*this, expected);
 }
 
 LogicalResult RelayoutOp::verify() {
-  if (getLayout() == Layout::column_major && rankedType(getInput()).getRank() < 2)
-    return emitOpError() << "column_major needs two dimensions, got " << getInput().getType();
+  if (getLayout() == Layout::column_major &&
+      rankedType(getInput()).getRank() < 2)
+    return emitOpError() << "column_major needs two dimensions, got "
+                         << getInput().getType();
   return success();
 }
 
@@ -153,7 +167,8 @@ LogicalResult ReduceOp::verify() {
   llvm::SmallBitVector reduced(source.getRank());
   for (int64_t dim : getDims()) {
     if (dim < 0 || dim >= source.getRank() || reduced.test(dim))
-      return emitOpError() << "dims name dimension " << dim << " twice or beyond " << source;
+      return emitOpError() << "dims name dimension " << dim
+                           << " twice or beyond " << source;
     reduced.set(dim);
   }
   SmallVector<int64_t> expected;

@@ -30,7 +30,8 @@ std::string shortName(Operation *op) {
     return composite.getKind().str();
   if (auto reduce = dyn_cast<ReduceOp>(op))
     return stringifyReduceKind(reduce.getKind()).str();
-  if (!isElementwise(op) || isa<arith::ExtFOp, arith::TruncFOp, arith::BitcastOp>(op))
+  if (!isElementwise(op) ||
+      isa<arith::ExtFOp, arith::TruncFOp, arith::BitcastOp>(op))
     return "";
   // addf, maximumf, absf: the type's letter says nothing here.
   StringRef name = op->getName().stripDialect();
@@ -44,11 +45,13 @@ SmallVector<std::string> producerNames(const Group &group) {
   Boundary boundary = findBoundary(group.ops, {});
   SmallVector<std::string> names;
   for (Operation *op : boundary.ops) {
-    std::string name = isQuantization(op) || !group.domain.isRowLike(op->getResult(0))
-                           ? std::string()
-                           : shortName(op);
-    bool narrow = op->getNumResults() == 1 &&
-                  group.domain.width(op->getResult(0)) < group.domain.rowWidth();
+    std::string name =
+        isQuantization(op) || !group.domain.isRowLike(op->getResult(0))
+            ? std::string()
+            : shortName(op);
+    bool narrow =
+        op->getNumResults() == 1 &&
+        group.domain.width(op->getResult(0)) < group.domain.rowWidth();
     if (!name.empty() && !narrow && !llvm::is_contained(names, name))
       names.push_back(name);
   }
@@ -59,15 +62,17 @@ std::string programName(const Group &group, bool fused, unsigned index) {
   SmallVector<std::string> parts = producerNames(group);
   if (llvm::any_of(group.ops, isQuantization))
     parts.push_back("quantize");
-  return (fused && parts.size() > 1 ? "fused_" : "") + llvm::join(parts, "_") + "_" +
-         std::to_string(index);
+  return (fused && parts.size() > 1 ? "fused_" : "") + llvm::join(parts, "_") +
+         "_" + std::to_string(index);
 }
 
 std::string describeSeed(Operation *op) {
   if (auto composite = dyn_cast<CompositeOp>(op))
-    return composite.getFormatAttr() ? "quantize(" + describe(composite.getFormatAttr()) + ")"
-                                     : "quantize";
-  return "cast(" + elementName(getElementTypeOrSelf(op->getResult(0).getType())) + ")";
+    return composite.getFormatAttr()
+               ? "quantize(" + describe(composite.getFormatAttr()) + ")"
+               : "quantize";
+  return "cast(" +
+         elementName(getElementTypeOrSelf(op->getResult(0).getType())) + ")";
 }
 
 // Exactly one remark for each quantization.
@@ -76,13 +81,13 @@ void report(const Seed &seed) {
   if (seed.group)
     producers = producerNames(*seed.group);
   if (producers.empty()) {
-    emitRemark(seed.op->getLoc()) << "not fused: " << describeSeed(seed.op) << ": "
-                                  << seed.blocked;
+    emitRemark(seed.op->getLoc())
+        << "not fused: " << describeSeed(seed.op) << ": " << seed.blocked;
     return;
   }
   std::reverse(producers.begin(), producers.end());
-  emitRemark(seed.op->getLoc()) << "fused: " << describeSeed(seed.op) << " into "
-                                << llvm::join(producers, " + ");
+  emitRemark(seed.op->getLoc()) << "fused: " << describeSeed(seed.op)
+                                << " into " << llvm::join(producers, " + ");
 }
 
 Layout layoutOf(Value value) {
@@ -91,17 +96,19 @@ Layout layoutOf(Value value) {
 }
 
 // The program, where `builder` stands or nowhere; the group's ops stay.
-RowProgramOp buildProgram(OpBuilder &builder, const Group &group, const Boundary &boundary,
-                          StringRef name) {
+RowProgramOp buildProgram(OpBuilder &builder, const Group &group,
+                          const Boundary &boundary, StringRef name) {
   SmallVector<Type> types;
   SmallVector<Attribute> layouts;
   for (Value result : boundary.results) {
     types.push_back(result.getType());
     layouts.push_back(LayoutAttr::get(builder.getContext(), layoutOf(result)));
   }
-  Location loc = group.seeds.empty() ? boundary.ops.back()->getLoc() : group.seeds.front()->getLoc();
-  auto program = RowProgramOp::create(builder, loc, types, builder.getStringAttr(name),
-                                      boundary.inputs, builder.getArrayAttr(layouts));
+  Location loc = group.seeds.empty() ? boundary.ops.back()->getLoc()
+                                     : group.seeds.front()->getLoc();
+  auto program =
+      RowProgramOp::create(builder, loc, types, builder.getStringAttr(name),
+                           boundary.inputs, builder.getArrayAttr(layouts));
   Block &block = program.getBody().emplaceBlock();
   for (Value input : boundary.inputs)
     block.addArgument(input.getType(), input.getLoc());
@@ -113,7 +120,8 @@ RowProgramOp buildProgram(OpBuilder &builder, const Group &group, const Boundary
 std::optional<Refusal> checkKernel(const Group &group) {
   Boundary boundary = findBoundary(group.ops, {});
   OpBuilder nowhere(boundary.ops.front()->getContext());
-  OwningOpRef<RowProgramOp> program(buildProgram(nowhere, group, boundary, "candidate"));
+  OwningOpRef<RowProgramOp> program(
+      buildProgram(nowhere, group, boundary, "candidate"));
   OwningOpRef<RowProgramOp> normal = normalizeRowProgram(*program);
   std::string reason;
   if (failed(analyzeRows(*normal, reason)))

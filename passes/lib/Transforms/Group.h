@@ -61,8 +61,8 @@ private:
   void growConsumers(Group &group);
   bool addConsumer(Group &group, mlir::Operation *user, mlir::Value value);
   void mergeSiblings();
-  // Breaks up the groups that `check` refuses: their seeds become groups of their
-  // own, or nothing where it refuses those.
+  // Breaks up the groups that `check` refuses: their seeds become groups of
+  // their own, or nothing where it refuses those.
   void prune();
   Group *ownerOf(mlir::Operation *op) const { return owner.lookup(op); }
 

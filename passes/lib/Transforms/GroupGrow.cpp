@@ -35,7 +35,8 @@ OpSet withHelpers(Operation *op) {
   for (size_t i = 0; i < ops.size(); ++i)
     for (Value operand : ops[i]->getOperands()) {
       Operation *producer = operand.getDefiningOp();
-      if (producer && !isSplat(operand) && isHelper(producer) && nodeName(producer) == node)
+      if (producer && !isSplat(operand) && isHelper(producer) &&
+          nodeName(producer) == node)
         ops.insert(producer);
     }
   return ops;
@@ -79,7 +80,8 @@ std::optional<Refusal> Grouper::tryAdd(Group &group, const OpSet &more) {
     return other && other != &group ? &other->ops : nullptr;
   };
   if (!isConvex(next.ops, clusterOf))
-    return refuse("F4: another node reads a value of the program and feeds one back");
+    return refuse(
+        "F4: another node reads a value of the program and feeds one back");
   for (Operation *op : more)
     if (!isFree(op))
       owner[op] = &group;
@@ -102,7 +104,9 @@ std::optional<Refusal> Grouper::tryMerge(Group &group, Group &other) {
   for (Seed &seed : seeds)
     if (seed.group == &other)
       seed.group = &group;
-  llvm::erase_if(groups, [&](const std::unique_ptr<Group> &g) { return g.get() == &other; });
+  llvm::erase_if(groups, [&](const std::unique_ptr<Group> &g) {
+    return g.get() == &other;
+  });
   return std::nullopt;
 }
 
@@ -194,7 +198,8 @@ void Grouper::mergeSiblings() {
   auto share = [](const Group &a, const Group &b) {
     llvm::SetVector<Value> read = inputsOf(b.ops);
     return llvm::any_of(inputsOf(a.ops), [&](Value input) {
-      return read.contains(input) && a.domain.isRowLike(input) && b.domain.isRowLike(input);
+      return read.contains(input) && a.domain.isRowLike(input) &&
+             b.domain.isRowLike(input);
     });
   };
   for (size_t i = 0; i < groups.size(); ++i)

@@ -29,7 +29,8 @@ bool usedOutside(Value value, const OpSet &ops, const OpSet &others) {
 }
 
 // The values that must be results so that `value` can be had outside.
-void collectNeeded(Value value, const OpSet &ops, llvm::SetVector<Value> &needed) {
+void collectNeeded(Value value, const OpSet &ops,
+                   llvm::SetVector<Value> &needed) {
   Operation *op = value.getDefiningOp();
   if (!op || !ops.contains(op) || isSplat(value) || needed.contains(value))
     return;
@@ -43,10 +44,12 @@ void collectNeeded(Value value, const OpSet &ops, llvm::SetVector<Value> &needed
 
 } // namespace
 
-Boundary findBoundary(const OpSet &ops, ArrayRef<Value> wanted, const OpSet &others) {
+Boundary findBoundary(const OpSet &ops, ArrayRef<Value> wanted,
+                      const OpSet &others) {
   Boundary boundary;
   boundary.ops.assign(ops.begin(), ops.end());
-  llvm::sort(boundary.ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  llvm::sort(boundary.ops,
+             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
 
   llvm::SetVector<Value> inputs, needed(wanted.begin(), wanted.end());
   for (Operation *op : boundary.ops) {
@@ -62,7 +65,8 @@ Boundary findBoundary(const OpSet &ops, ArrayRef<Value> wanted, const OpSet &oth
   return boundary;
 }
 
-bool isConvex(const OpSet &ops, llvm::function_ref<const OpSet *(Operation *)> clusterOf) {
+bool isConvex(const OpSet &ops,
+              llvm::function_ref<const OpSet *(Operation *)> clusterOf) {
   SmallVector<Operation *> worklist;
   llvm::SmallPtrSet<Operation *, 32> seen;
   auto leave = [&](Operation *op) {
@@ -81,7 +85,8 @@ bool isConvex(const OpSet &ops, llvm::function_ref<const OpSet *(Operation *)> c
   while (!worklist.empty()) {
     Operation *op = worklist.pop_back_val();
     auto reaches = [&](Operation *from) {
-      return llvm::any_of(from->getUsers(), [&](Operation *user) { return ops.contains(user); });
+      return llvm::any_of(from->getUsers(),
+                          [&](Operation *user) { return ops.contains(user); });
     };
     if (reaches(op))
       return false;

@@ -30,9 +30,10 @@ Boundary findBoundary(const OpSet &ops, llvm::ArrayRef<mlir::Value> wanted,
 
 // Whether no path leaves `ops` and enters it again. Ops that `clusterOf` maps
 // to one key count as one op.
-bool isConvex(const OpSet &ops,
-              llvm::function_ref<const OpSet *(mlir::Operation *)> clusterOf =
-                  [](mlir::Operation *) { return nullptr; });
+bool isConvex(
+    const OpSet &ops,
+    llvm::function_ref<const OpSet *(mlir::Operation *)> clusterOf =
+        [](mlir::Operation *) { return nullptr; });
 
 // Clones the ops of `boundary` to `block`, whose arguments stand for its
 // inputs, splat constants with them, and ends the block in epiq.yield.

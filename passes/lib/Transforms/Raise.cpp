@@ -3,8 +3,8 @@
 // rules R1-R6 that a cast to fp8 without a name is reported with.
 //===----------------------------------------------------------------------===//
 
-#include "Outline.h"
 #include "Raise.h"
+#include "Outline.h"
 
 #include "epiq/Passes.h"
 
@@ -26,9 +26,11 @@ OrRefusal<Value> findColumnMajor(TransposeOp last) {
     return refuse("the contiguous value is not transposed likewise");
   ArrayRef<int64_t> perm = last.getPerm();
   int64_t rank = perm.size();
-  for (auto [i, dim] : llvm::enumerate(perm.drop_back(std::min<int64_t>(rank, 2))))
+  for (auto [i, dim] :
+       llvm::enumerate(perm.drop_back(std::min<int64_t>(rank, 2))))
     if (dim != static_cast<int64_t>(i))
-      return refuse("dimension ", i, " moves, which is not one of the last two");
+      return refuse("dimension ", i,
+                    " moves, which is not one of the last two");
   if (rank < 2 || perm[rank - 1] != rank - 2)
     return refuse("the last two dimensions do not swap");
   return first.getInput();
@@ -36,8 +38,7 @@ OrRefusal<Value> findColumnMajor(TransposeOp last) {
 
 namespace {
 
-template <typename OpT>
-SmallVector<OpT> opsOf(func::FuncOp func) {
+template <typename OpT> SmallVector<OpT> opsOf(func::FuncOp func) {
   return llvm::to_vector(func.getBody().getOps<OpT>());
 }
 
@@ -47,8 +48,9 @@ CompositeOp outline(const Named &named, const OpSet &others) {
   SmallVector<Type> types;
   for (Value result : boundary.results)
     types.push_back(result.getType());
-  auto composite = CompositeOp::create(builder, named.loc, types, named.kind, boundary.inputs,
-                                       named.format, named.eps);
+  auto composite =
+      CompositeOp::create(builder, named.loc, types, named.kind,
+                          boundary.inputs, named.format, named.eps);
   Block &block = composite.getBody().emplaceBlock();
   for (Value input : boundary.inputs)
     block.addArgument(input.getType(), input.getLoc());
@@ -90,8 +92,8 @@ struct Raise : impl::RaiseBase<Raise> {
       Operation *contiguous = last.getInput().getDefiningOp();
       Operation *first = contiguous->getOperand(0).getDefiningOp();
       OpBuilder builder(last);
-      auto relayout = RelayoutOp::create(builder, last.getLoc(), std::get<Value>(found),
-                                         Layout::column_major);
+      auto relayout = RelayoutOp::create(
+          builder, last.getLoc(), std::get<Value>(found), Layout::column_major);
       emitRemark(last.getLoc()) << "named relayout(column_major)";
       last.replaceAllUsesWith(relayout.getResult());
       last.erase();

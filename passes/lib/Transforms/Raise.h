@@ -27,12 +27,12 @@ struct Named {
 // Whether `type` is a tensor of an 8-bit float that has a sign.
 bool isFp8(mlir::Type type);
 
-// The quantization that ends in `cast`, a cast to fp8, or the rule R1-R6 why not.
-// The cast is the first of its ops.
+// The quantization that ends in `cast`, a cast to fp8, or the rule R1-R6 why
+// not. The cast is the first of its ops.
 OrRefusal<Named> findQuantize(mlir::arith::TruncFOp cast);
 
-// Takes what becomes of amax and the scale outside into a quantization: views and
-// arithmetic on them alone. Leaves `taken` ops to others and adds to them.
+// Takes what becomes of amax and the scale outside into a quantization: views
+// and arithmetic on them alone. Leaves `taken` ops to others and adds to them.
 void absorbScaleOps(Named &named, OpSet &taken);
 
 // Writes the body over [.., groups, size] where it is over [tokens and groups,

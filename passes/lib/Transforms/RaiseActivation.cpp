@@ -16,7 +16,8 @@ namespace epiq {
 namespace {
 
 bool isRounding(Operation *op) {
-  return isa_and_present<arith::TruncFOp>(op) && !isFp8(op->getResult(0).getType());
+  return isa_and_present<arith::TruncFOp>(op) &&
+         !isFp8(op->getResult(0).getType());
 }
 
 class SiluFinder {
@@ -47,7 +48,8 @@ Value SiluFinder::takeRoundings(Value value) {
 
 OrRefusal<Value> SiluFinder::readSilu(Value gate) {
   Operation *sum = onlyUser(exp.getResult());
-  auto plusOne = matchEither<arith::AddFOp>(sum, [](Value v) { return isSplatOf(v, 1.0); });
+  auto plusOne = matchEither<arith::AddFOp>(
+      sum, [](Value v) { return isSplatOf(v, 1.0); });
   if (!plusOne)
     return refuse("exp(-x) is not added to 1");
   ops.insert(sum);
@@ -83,7 +85,8 @@ Value SiluFinder::readTail(Value value) {
     value = user->getResult(0);
   }
   Operation *widen = onlyUser(value);
-  Value factor = isa_and_present<arith::ExtFOp>(widen) ? widen->getResult(0) : value;
+  Value factor =
+      isa_and_present<arith::ExtFOp>(widen) ? widen->getResult(0) : value;
   auto mul = dyn_cast_or_null<arith::MulFOp>(onlyUser(factor));
   if (!mul)
     return value;
@@ -116,7 +119,8 @@ OrRefusal<Named> SiluFinder::run() {
   Value result = readTail(std::get<Value>(silu));
   if (!isConvex(ops))
     return refuse("a node outside reads an inner value and feeds one back");
-  return Named{multiplied ? "silu_mul" : "silu", ops, {result}, result.getLoc()};
+  return Named{
+      multiplied ? "silu_mul" : "silu", ops, {result}, result.getLoc()};
 }
 
 } // namespace

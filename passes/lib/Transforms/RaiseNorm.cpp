@@ -38,8 +38,10 @@ private:
 // The square of a value: x * x or x to the power of 2.
 std::optional<Refusal> NormFinder::readSquare(Value value) {
   Operation *op = value.getDefiningOp();
-  bool square = isa_and_present<arith::MulFOp>(op) && op->getOperand(0) == op->getOperand(1);
-  square |= isa_and_present<math::PowFOp>(op) && isSplatOf(op->getOperand(1), 2.0);
+  bool square = isa_and_present<arith::MulFOp>(op) &&
+                op->getOperand(0) == op->getOperand(1);
+  square |=
+      isa_and_present<math::PowFOp>(op) && isSplatOf(op->getOperand(1), 2.0);
   if (!square)
     return refuse("the root is not one of squares");
   ops.insert(op);
@@ -55,7 +57,8 @@ std::optional<Refusal> NormFinder::readMean(Value value) {
     op = op->getOperand(0).getDefiningOp();
   }
   auto product = matchEither<arith::MulFOp>(op, isSplat);
-  bool quotient = isa_and_present<arith::DivFOp>(op) && isSplat(op->getOperand(1));
+  bool quotient =
+      isa_and_present<arith::DivFOp>(op) && isSplat(op->getOperand(1));
   if (!product && !quotient)
     return refuse("the root is not one of a mean");
   ops.insert(op);
@@ -75,9 +78,11 @@ std::optional<Refusal> NormFinder::readMean(Value value) {
   if (!reduced)
     return refuse("the row of ", type, " has no static width");
   width = *reduced;
-  double expected = product ? 1.0 / static_cast<double>(width) : static_cast<double>(width);
+  double expected =
+      product ? 1.0 / static_cast<double>(width) : static_cast<double>(width);
   if (!isSplatOf(count, expected))
-    return refuse("the sum over ", width, " values is scaled by another number");
+    return refuse("the sum over ", width,
+                  " values is scaled by another number");
   return readSquare(reduce.getInput());
 }
 
@@ -91,14 +96,16 @@ OrRefusal<Value> NormFinder::readProduct() {
       value = user->getResult(0);
       continue;
     }
-    if (!isReciprocal && isa<arith::DivFOp>(user) && isSplatOf(user->getOperand(0), 1.0)) {
+    if (!isReciprocal && isa<arith::DivFOp>(user) &&
+        isSplatOf(user->getOperand(0), 1.0)) {
       isReciprocal = true;
       ops.insert(user);
       value = user->getResult(0);
       continue;
     }
-    bool applies = isReciprocal ? isa<arith::MulFOp>(user)
-                                : isa<arith::DivFOp>(user) && user->getOperand(1) == value;
+    bool applies =
+        isReciprocal ? isa<arith::MulFOp>(user)
+                     : isa<arith::DivFOp>(user) && user->getOperand(1) == value;
     if (!applies)
       return refuse(user->getName(), " uses the root");
     ops.insert(user);
@@ -122,7 +129,8 @@ bool NormFinder::readWeight(Value value) {
   bool repeated = false;
   while (Operation *op = value.getDefiningOp()) {
     auto shifted = matchEither<arith::AddFOp>(op, isSplat);
-    if (!shifted && !isa<BroadcastOp, ReshapeOp, arith::ExtFOp, arith::TruncFOp>(op))
+    if (!shifted &&
+        !isa<BroadcastOp, ReshapeOp, arith::ExtFOp, arith::TruncFOp>(op))
       break;
     repeated |= isa<BroadcastOp>(op);
     found.insert(op);
@@ -141,7 +149,8 @@ Value NormFinder::readTail(Value value) {
     Operation *next = user;
     if (isa<arith::ExtFOp>(user))
       next = onlyUser(user->getResult(0));
-    bool rounds = isa<arith::TruncFOp>(user) && !isFp8(user->getResult(0).getType());
+    bool rounds =
+        isa<arith::TruncFOp>(user) && !isFp8(user->getResult(0).getType());
     if (rounds) {
       ops.insert(user);
       value = user->getResult(0);
@@ -163,7 +172,8 @@ Value NormFinder::readTail(Value value) {
 
 OrRefusal<Named> NormFinder::run() {
   ops.insert(root);
-  auto sum = matchEither<arith::AddFOp>(root->getOperand(0).getDefiningOp(), isSplat);
+  auto sum =
+      matchEither<arith::AddFOp>(root->getOperand(0).getDefiningOp(), isSplat);
   if (!sum || !splatNumber(sum->match))
     return refuse("no eps is added under the root");
   ops.insert(root->getOperand(0).getDefiningOp());
@@ -175,8 +185,9 @@ OrRefusal<Named> NormFinder::run() {
   Value result = readTail(std::get<Value>(product));
   if (!isConvex(ops))
     return refuse("a node outside reads an inner value and feeds one back");
-  FloatAttr eps = Builder(root->getContext())
-                      .getF32FloatAttr(static_cast<float>(*splatNumber(sum->match)));
+  FloatAttr eps =
+      Builder(root->getContext())
+          .getF32FloatAttr(static_cast<float>(*splatNumber(sum->match)));
   Named named{"rms_norm", ops, {result}, result.getLoc()};
   named.eps = eps;
   return named;

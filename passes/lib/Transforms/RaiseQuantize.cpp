@@ -1,7 +1,7 @@
 //===- RaiseQuantize.cpp - Finds quantizations by their cast --------------===//
-// From a cast to fp8 backwards: clamp, quotient, then the scale's own arithmetic
-// (ScaleMatch.cpp), then the value that both start from. Passes.td states the
-// rules R1-R6; each refusal below names the rule it checks.
+// From a cast to fp8 backwards: clamp, quotient, then the scale's own
+// arithmetic (ScaleMatch.cpp), then the value that both start from. Passes.td
+// states the rules R1-R6; each refusal below names the rule it checks.
 //===----------------------------------------------------------------------===//
 
 #include "Raise.h"
@@ -44,7 +44,9 @@ std::string describe(FormatAttr format) {
 
 namespace {
 
-RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+RankedTensorType typeOf(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
 
 int64_t lastDim(Value value) {
   RankedTensorType type = typeOf(value);
@@ -60,7 +62,8 @@ class QuantizeFinder {
 public:
   explicit QuantizeFinder(arith::TruncFOp cast) : cast(cast) {
     auto element = llvm::cast<FloatType>(getElementTypeOrSelf(cast.getType()));
-    elementMax = APFloat::getLargest(element.getFloatSemantics()).convertToDouble();
+    elementMax =
+        APFloat::getLargest(element.getFloatSemantics()).convertToDouble();
   }
 
   OrRefusal<Named> run();
@@ -82,7 +85,9 @@ bool isRepeated(Value value) {
   if (isSplat(value))
     return true;
   Operation *op = value.getDefiningOp();
-  while (isa_and_present<arith::ExtFOp, arith::TruncFOp, ReshapeOp, ContiguousOp>(op))
+  while (
+      isa_and_present<arith::ExtFOp, arith::TruncFOp, ReshapeOp, ContiguousOp>(
+          op))
     op = op->getOperand(0).getDefiningOp();
   return isa_and_present<BroadcastOp>(op);
 }
@@ -125,7 +130,8 @@ void QuantizeFinder::growOrigin(Value &origin, ReduceOp reduce) {
   }
 }
 
-OrRefusal<Groups> QuantizeFinder::findGroups(const ScaleMatch &scale, Value origin) {
+OrRefusal<Groups> QuantizeFinder::findGroups(const ScaleMatch &scale,
+                                             Value origin) {
   if (!scale.reduce)
     return Groups{Granularity::tensor};
   ReduceOp reduce = scale.reduce;
@@ -150,7 +156,8 @@ OrRefusal<Groups> QuantizeFinder::findGroups(const ScaleMatch &scale, Value orig
       return Groups{Granularity::group, *size};
     break;
   }
-  return refuse("R6: groups of ", *size, " do not divide the rows of ", typeOf(origin));
+  return refuse("R6: groups of ", *size, " do not divide the rows of ",
+                typeOf(origin));
 }
 
 // The reshape that undoes the split into groups is part of the quantization.
@@ -177,7 +184,8 @@ OrRefusal<ScaleMatch> QuantizeFinder::readScale(Value x, Value factor) {
     return given;
   }
   OpSet withComputed = ops;
-  OrRefusal<ScaleMatch> computed = matchComputedScale(factor, elementMax, withComputed);
+  OrRefusal<ScaleMatch> computed =
+      matchComputedScale(factor, elementMax, withComputed);
   if (const auto *scale = std::get_if<ScaleMatch>(&computed))
     if (!commonOrigin(lineageOf(x), lineageOf(scale->absOperand)))
       computed = refuse("R3: amax is not taken over the value that is scaled");
@@ -199,7 +207,8 @@ OrRefusal<Named> QuantizeFinder::run() {
   Value x = apply->getOperand(scaleFirst ? 1 : 0);
   Value factor = apply->getOperand(scaleFirst ? 0 : 1);
   if (!isRepeated(factor))
-    return refuse("R1: neither operand of ", apply->getName(), " is a scale that several values share");
+    return refuse("R1: neither operand of ", apply->getName(),
+                  " is a scale that several values share");
   ops.insert(apply);
 
   OrRefusal<ScaleMatch> matched = readScale(x, factor);
@@ -207,10 +216,13 @@ OrRefusal<Named> QuantizeFinder::run() {
     return *refusal;
   const ScaleMatch &scale = std::get<ScaleMatch>(matched);
   if (divides == scale.inverted)
-    return refuse("R5: ", apply->getName(), " by ", scale.inverted ? "the reciprocal of " : "",
+    return refuse("R5: ", apply->getName(), " by ",
+                  scale.inverted ? "the reciprocal of " : "",
                   "the scale is no quantization");
 
-  Value origin = scale.reduce ? commonOrigin(lineageOf(x), lineageOf(scale.absOperand)) : x;
+  Value origin = scale.reduce
+                     ? commonOrigin(lineageOf(x), lineageOf(scale.absOperand))
+                     : x;
   if (scale.reduce)
     addLineage(ops, scale.absOperand, origin);
   addLineage(ops, x, origin);
@@ -223,9 +235,11 @@ OrRefusal<Named> QuantizeFinder::run() {
   Value q = absorbReshapes(cast.getResult(), groups);
 
   MLIRContext *ctx = cast.getContext();
-  APFloat floor(static_cast<float>(scale.floor)), bound(static_cast<float>(scale.upperBound));
-  auto format = FormatAttr::get(ctx, getElementTypeOrSelf(cast.getType()), Float32Type::get(ctx),
-                                groups.granularity, groups.size, !scale.reduce, floor,
+  APFloat floor(static_cast<float>(scale.floor)),
+      bound(static_cast<float>(scale.upperBound));
+  auto format = FormatAttr::get(ctx, getElementTypeOrSelf(cast.getType()),
+                                Float32Type::get(ctx), groups.granularity,
+                                groups.size, !scale.reduce, floor,
                                 scale.floorOn, bound, divides, scale.rounding);
   return Named{"quantize", ops, {q}, cast.getLoc(), format};
 }
@@ -234,7 +248,8 @@ OrRefusal<Named> QuantizeFinder::run() {
 bool isScaleOp(Operation *op, const OpSet &ops) {
   if (isa<ReshapeOp>(op))
     return lastDim(op->getResult(0)) != lastDim(op->getOperand(0)) ||
-           typeOf(op->getResult(0)).getRank() < typeOf(op->getOperand(0)).getRank();
+           typeOf(op->getResult(0)).getRank() <
+               typeOf(op->getOperand(0)).getRank();
   return isElementwise(op) && !isFp8(op->getResult(0).getType()) &&
          llvm::all_of(op->getOperands(), [&](Value operand) {
            return isSplat(operand) || ops.contains(operand.getDefiningOp());
@@ -271,11 +286,16 @@ void absorbScaleOps(Named &named, OpSet &taken) {
     taken.insert(user);
   }
   auto isInner = [&](Value value) {
-    return llvm::all_of(value.getUsers(), [&](Operation *user) { return named.ops.contains(user); });
+    return llvm::all_of(value.getUsers(), [&](Operation *user) {
+      return named.ops.contains(user);
+    });
   };
-  named.wanted.erase(llvm::remove_if(llvm::drop_begin(named.wanted), isInner), named.wanted.end());
+  named.wanted.erase(llvm::remove_if(llvm::drop_begin(named.wanted), isInner),
+                     named.wanted.end());
 }
 
-OrRefusal<Named> findQuantize(arith::TruncFOp cast) { return QuantizeFinder(cast).run(); }
+OrRefusal<Named> findQuantize(arith::TruncFOp cast) {
+  return QuantizeFinder(cast).run();
+}
 
 } // namespace epiq

@@ -19,16 +19,19 @@ namespace epiq {
 
 namespace {
 
-RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+RankedTensorType typeOf(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
 
 // Whether `reshape` takes [.., K] to [N, size] with several groups a row.
 bool flattens(ReshapeOp reshape) {
-  RankedTensorType source = typeOf(reshape.getInput()), result = typeOf(reshape.getResult());
+  RankedTensorType source = typeOf(reshape.getInput()),
+                   result = typeOf(reshape.getResult());
   if (source.getRank() < 2 || result.getRank() != 2)
     return false;
   int64_t row = source.getShape().back(), size = result.getShape().back();
-  return !ShapedType::isDynamic(row) && !ShapedType::isDynamic(size) && size > 0 && size < row &&
-         row % size == 0;
+  return !ShapedType::isDynamic(row) && !ShapedType::isDynamic(size) &&
+         size > 0 && size < row && row % size == 0;
 }
 
 class Unflattener {
@@ -62,7 +65,8 @@ RankedTensorType Unflattener::widened(Type type) const {
 }
 
 bool Unflattener::holds(Operation *op) const {
-  return llvm::any_of(op->getOperands(), [&](Value value) { return values.contains(value); });
+  return llvm::any_of(op->getOperands(),
+                      [&](Value value) { return values.contains(value); });
 }
 
 // The new form of an operand; a splat is spread over the new shape.
@@ -73,13 +77,16 @@ Value Unflattener::operandOf(Value value, OpBuilder &builder) {
   while (isa_and_present<BroadcastOp, ReshapeOp>(op))
     op = op->getOperand(0).getDefiningOp();
   auto constant = dyn_cast_or_null<arith::ConstantOp>(op);
-  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue())
+                        : DenseElementsAttr();
   if (!dense || !dense.isSplat())
     return {};
   auto scalarType = RankedTensorType::get({}, dense.getElementType());
   auto scalar = arith::ConstantOp::create(
-      builder, op->getLoc(), DenseElementsAttr::get(scalarType, dense.getSplatValue<Attribute>()));
-  auto spread = BroadcastOp::create(builder, op->getLoc(), widened(value.getType()), scalar);
+      builder, op->getLoc(),
+      DenseElementsAttr::get(scalarType, dense.getSplatValue<Attribute>()));
+  auto spread = BroadcastOp::create(builder, op->getLoc(),
+                                    widened(value.getType()), scalar);
   created.append({scalar, spread});
   return spread;
 }
@@ -90,7 +97,8 @@ Operation *Unflattener::rewrite(Operation *op, OpBuilder &builder) {
     return ReshapeOp::create(builder, op->getLoc(), reshape.getType(),
                              values.lookup(reshape.getInput()));
   auto flat = dyn_cast<RankedTensorType>(op->getResult(0).getType());
-  if (!flat || flat.getRank() == 0 || flat.getDimSize(0) != typeOf(first.getResult()).getDimSize(0))
+  if (!flat || flat.getRank() == 0 ||
+      flat.getDimSize(0) != typeOf(first.getResult()).getDimSize(0))
     return nullptr;
   RankedTensorType type = widened(flat);
   if (auto reduce = dyn_cast<ReduceOp>(op)) {
@@ -100,11 +108,13 @@ Operation *Unflattener::rewrite(Operation *op, OpBuilder &builder) {
     if (llvm::is_contained(reduce.getDims(), 0))
       return nullptr;
     return ReduceOp::create(builder, op->getLoc(), type, reduce.getKind(),
-                            values.lookup(reduce.getInput()), dims, reduce.getKeep());
+                            values.lookup(reduce.getInput()), dims,
+                            reduce.getKeep());
   }
   if (!isElementwise(op) && !isa<BroadcastOp, ContiguousOp>(op))
     return nullptr;
-  if (isa<BroadcastOp>(op) && typeOf(op->getOperand(0)).getRank() != flat.getRank())
+  if (isa<BroadcastOp>(op) &&
+      typeOf(op->getOperand(0)).getRank() != flat.getRank())
     return nullptr;
   IRMapping mapping;
   for (Value operand : op->getOperands()) {
@@ -121,17 +131,20 @@ Operation *Unflattener::rewrite(Operation *op, OpBuilder &builder) {
 std::optional<Refusal> Unflattener::run() {
   OpBuilder builder(first);
   SmallVector<std::pair<Value, Value>> ends;
-  auto split = ReshapeOp::create(builder, first.getLoc(), widened(first.getType()), first.getInput());
+  auto split = ReshapeOp::create(builder, first.getLoc(),
+                                 widened(first.getType()), first.getInput());
   created.push_back(split);
   values[first.getResult()] = split;
   std::optional<Refusal> refusal;
-  for (Operation *op = first->getNextNode(); op && !refusal; op = op->getNextNode()) {
+  for (Operation *op = first->getNextNode(); op && !refusal;
+       op = op->getNextNode()) {
     if (!holds(op))
       continue;
     builder.setInsertionPoint(op);
     Operation *changed = isa<YieldOp>(op) ? nullptr : rewrite(op, builder);
     if (!changed) {
-      refusal = refuse(op->getName(), " keeps tokens and groups in one dimension");
+      refusal =
+          refuse(op->getName(), " keeps tokens and groups in one dimension");
       break;
     }
     created.push_back(changed);

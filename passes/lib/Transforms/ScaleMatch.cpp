@@ -1,6 +1,6 @@
 //===- ScaleMatch.cpp - How a quantization's scale is computed ------------===//
-// Reads from the factor that scales the values back to amax, innermost op first.
-// Passes.td states the rules R3-R5.
+// Reads from the factor that scales the values back to amax, innermost op
+// first. Passes.td states the rules R3-R5.
 //===----------------------------------------------------------------------===//
 
 #include "ScaleMatch.h"
@@ -19,8 +19,8 @@ namespace {
 
 // The same numbers in another shape, place or precision.
 bool isCarrier(Operation *op) {
-  return isa_and_present<BroadcastOp, ReshapeOp, ContiguousOp, RelayoutOp, arith::ExtFOp,
-                         arith::TruncFOp>(op);
+  return isa_and_present<BroadcastOp, ReshapeOp, ContiguousOp, RelayoutOp,
+                         arith::ExtFOp, arith::TruncFOp>(op);
 }
 
 bool isAmax(Operation *op) {
@@ -48,7 +48,8 @@ namespace {
 
 class ScaleReader {
 public:
-  ScaleReader(double elementMax, OpSet &ops) : elementMax(elementMax), ops(ops) {}
+  ScaleReader(double elementMax, OpSet &ops)
+      : elementMax(elementMax), ops(ops) {}
 
   std::optional<Refusal> readComputed(Value value);
   std::optional<Refusal> readGiven(Value value);
@@ -86,7 +87,8 @@ std::optional<Refusal> ScaleReader::readQuotient(arith::DivFOp div) {
     if (std::optional<Refusal> refusal = readComputed(div.getLhs()))
       return refusal;
     if (!isSplatOf(div.getRhs(), elementMax) || scale.divided)
-      return refuse("R5: divides amax by ", *splatNumber(div.getRhs()), ", not once by ", elementMax);
+      return refuse("R5: divides amax by ", *splatNumber(div.getRhs()),
+                    ", not once by ", elementMax);
     scale.divided = true;
     return std::nullopt;
   }
@@ -95,9 +97,11 @@ std::optional<Refusal> ScaleReader::readQuotient(arith::DivFOp div) {
   if (std::optional<Refusal> refusal = readComputed(div.getRhs()))
     return refusal;
   // 1 / scale, or max / amax in one step.
-  if (!isSplatOf(div.getLhs(), scale.divided ? 1.0 : elementMax) || scale.inverted)
+  if (!isSplatOf(div.getLhs(), scale.divided ? 1.0 : elementMax) ||
+      scale.inverted)
     return refuse("R5: divides ", *splatNumber(div.getLhs()), " by ",
-                  scale.divided ? "the scale, not 1" : "amax, not the element's maximum");
+                  scale.divided ? "the scale, not 1"
+                                : "amax, not the element's maximum");
   scale.divided = scale.inverted = true;
   return std::nullopt;
 }
@@ -109,7 +113,8 @@ std::optional<Refusal> ScaleReader::readProduct(arith::MulFOp mul) {
   if (std::optional<Refusal> refusal = readComputed(product->other))
     return refusal;
   if (!isSplatOf(product->match, 1.0 / elementMax) || scale.divided)
-    return refuse("R5: multiplies amax by ", splatNumber(product->match).value_or(0.0),
+    return refuse("R5: multiplies amax by ",
+                  splatNumber(product->match).value_or(0.0),
                   ", not once by 1 / ", elementMax);
   scale.divided = true;
   return std::nullopt;
@@ -151,7 +156,8 @@ std::optional<Refusal> ScaleReader::readComputed(Value value) {
     if (std::optional<Refusal> refusal = readComputed(bound->other))
       return refusal;
     if (scale.floor != 0.0 || scale.inverted)
-      return refuse("R5: a second floor, ", splatNumber(bound->match).value_or(0.0));
+      return refuse("R5: a second floor, ",
+                    splatNumber(bound->match).value_or(0.0));
     scale.floor = splatNumber(bound->match).value_or(0.0);
     scale.floorOn = scale.divided ? FloorOn::scale : FloorOn::amax;
     return std::nullopt;
@@ -179,13 +185,15 @@ std::optional<Refusal> ScaleReader::readGiven(Value value) {
     value = inverts ? div.getRhs() : op->getOperand(0);
   }
   if (!isSplat(value) && numElements(value) != 1)
-    return refuse("R4: the scale is given as ", value.getType(), ", not as one element");
+    return refuse("R4: the scale is given as ", value.getType(),
+                  ", not as one element");
   return std::nullopt;
 }
 
 } // namespace
 
-OrRefusal<ScaleMatch> matchComputedScale(Value factor, double elementMax, OpSet &ops) {
+OrRefusal<ScaleMatch> matchComputedScale(Value factor, double elementMax,
+                                         OpSet &ops) {
   ScaleReader reader(elementMax, ops);
   if (std::optional<Refusal> refusal = reader.readComputed(factor))
     return *refusal;

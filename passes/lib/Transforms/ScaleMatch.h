@@ -29,7 +29,8 @@ bool comesFromAmax(mlir::Value value, unsigned depth = 32);
 
 // Reads the arithmetic between amax and `factor` and adds its ops to `ops`;
 // refuses by R3 or R5.
-OrRefusal<ScaleMatch> matchComputedScale(mlir::Value factor, double elementMax, OpSet &ops);
+OrRefusal<ScaleMatch> matchComputedScale(mlir::Value factor, double elementMax,
+                                         OpSet &ops);
 
 // Reads `factor` as a scale from outside, or its reciprocal; refuses by R4.
 OrRefusal<ScaleMatch> matchGivenScale(mlir::Value factor, OpSet &ops);

@@ -18,8 +18,7 @@ struct Refusal {
 };
 
 // What was asked for, or why not.
-template <typename T>
-using OrRefusal = std::variant<T, Refusal>;
+template <typename T> using OrRefusal = std::variant<T, Refusal>;
 
 // Numbers as `%g` writes them: 448, not 4.480000e+02.
 template <typename Part>
@@ -30,16 +29,14 @@ void writePart(llvm::raw_ostream &stream, const Part &part) {
     stream << part;
 }
 
-template <typename... Parts>
-Refusal refuse(const Parts &...parts) {
+template <typename... Parts> Refusal refuse(const Parts &...parts) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   (writePart(stream, parts), ...);
   return {text};
 }
 
-template <typename T>
-const Refusal *getRefusal(const OrRefusal<T> &result) {
+template <typename T> const Refusal *getRefusal(const OrRefusal<T> &result) {
   return std::get_if<Refusal>(&result);
 }
 
