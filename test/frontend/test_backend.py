@@ -183,7 +183,7 @@ def test_an_input_that_is_read_and_then_overwritten() -> None:
     def model(x: Tensor, r: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         q, scale = quantize(rms_norm(x, w), FP8_GROUP128)
         x.copy_(r)
-        return q, scale, rms_norm(x, w)
+        return q, scale, x + r
 
     x, r, w = inputs(4)
     mine, eagers = x.clone(), x.clone()
@@ -218,7 +218,8 @@ def test_equal_outputs_are_two_tensors() -> None:
 def test_equal_layers_share_a_kernel() -> None:
     def model(x: Tensor, r: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         h, q, scale = add_norm_group(x, r, w)
-        return add_norm_group(h, (q.float() * 0.01).to(BF16), w) + (scale,)
+        between = (q.float() * 0.01).to(BF16).sort(-1).values
+        return add_norm_group(h, between, w) + (scale,)
 
     args = inputs(4)
     found, records = run(model, *args)

@@ -29,7 +29,7 @@ from epiq.frontend.types import ELEMENT_TYPES
 from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.registry import register
-from epiq.runtime.shapes import Dim, OutputSpec, leading_rank
+from epiq.runtime.shapes import Dim, OutputSpec, known_size, leading_rank
 
 _DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items() if dtype != torch.uint8}
 
@@ -216,16 +216,16 @@ def _output_spec(fake: Tensor | None, spec: TensorSpec, rows: Any, sources: list
 
 
 def _dim(size: Any, sources: list[Source], rows: Any) -> Dim:
-    if isinstance(size, int):
-        return size
+    number = known_size(size)
+    if number is not None:
+        return number
     for index, source in enumerate(sources):
-        for dim, other in enumerate(source.fake.shape):
-            if not isinstance(other, int) and size.node.expr == other.node.expr:
+        sizes: Sequence[Any] = source.fake.shape
+        for dim, other in enumerate(sizes):
+            if known_size(other) is None and size.node.expr == other.node.expr:
                 return index, dim
     if not isinstance(rows, int) and statically_known_true(size == rows):
         return "M"
-    if isinstance(size, torch.SymInt) and size.node.expr.is_number:
-        return int(size.node.expr)
     raise RefusedError(f"E2: the output size {size} is not a size of an input")
 
 

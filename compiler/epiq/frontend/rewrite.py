@@ -16,6 +16,7 @@ from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
 from epiq.frontend.types import FP8_TYPES, static_shape
+from epiq.runtime.shapes import known_size
 
 log = logging.getLogger("epiq")
 
@@ -34,6 +35,7 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
         record.left_alone = "no value of the graph is quantized"
         return
     record.device = _device(graph)
+    _settle_row_widths(graph)
     imported = import_graph(graph, graph.owning_module)
     record.opaque = tuple(imported.opaque)
     record.grouped = grouped = pipeline.optimize(imported.text, fuse=settings.fuse)
@@ -70,6 +72,20 @@ def _has_quantization(graph: Graph) -> bool:
         isinstance(fake, Tensor) and fake.dtype in FP8_TYPES and 0 not in static_shape(fake.shape)
         for fake in made
     )
+
+
+def _settle_row_widths(graph: Graph) -> None:
+    """Makes the widths of quantized rows numbers, by a guard: kernels are made for one width.
+
+    `dynamic=True` leaves every size of a plain tensor open. Another width compiles again.
+    """
+    fakes = [fake for fake in (node.meta.get("val") for node in graph.nodes) if isinstance(fake, Tensor)]
+    widths = [fake.shape[-1] for fake in fakes if fake.dtype in FP8_TYPES and fake.dim() >= 2]
+    symbols = {s for width in widths if known_size(width) is None for s in width.node.expr.free_symbols}
+    for fake in fakes if symbols else []:
+        for size in fake.shape:
+            if known_size(size) is None and size.node.expr in symbols:
+                int(size)
 
 
 def _device(graph: Graph) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from epiq.runtime.shapes import known_size
+
 # What the importer can compute with. Signedness is not in MLIR's type: the importer knows the
 # torch dtype of each value and picks the signed or the unsigned op.
 ELEMENT_TYPES: dict[torch.dtype, str] = {
@@ -62,14 +64,7 @@ def is_signed(dtype: torch.dtype) -> bool:
 
 def static_shape(sizes: Sequence[Any]) -> Shape:
     """Sizes of a fake tensor; a SymInt that is not a plain number becomes None."""
-    return tuple(_static_dim(size) for size in sizes)
-
-
-def _static_dim(size: Any) -> int | None:
-    if isinstance(size, int):
-        return size
-    expr = size.node.expr
-    return int(expr) if expr.is_number else None
+    return tuple(known_size(size) for size in sizes)
 
 
 def tensor_type(dtype: torch.dtype, shape: Shape) -> str:

@@ -57,6 +57,14 @@ def column_major_strides(sizes: Sequence[Any], width: int, num_rows: Any) -> tup
     return tuple(strides)
 
 
+def known_size(size: Any) -> int | None:
+    """A size as a number; None for a SymInt that guards have not made one."""
+    if isinstance(size, int):
+        return size
+    expr = size.node.expr
+    return int(expr) if expr.is_number else None
+
+
 def leading_rank(sizes: Sequence[Any], width: int) -> int:
     """How many leading dimensions count rows: all but the fewest trailing ones that make a row.
 
@@ -66,8 +74,8 @@ def leading_rank(sizes: Sequence[Any], width: int) -> int:
     for index in range(len(sizes), -1, -1):
         if rest == width:
             return index
-        size = sizes[index - 1] if index else None
-        if not isinstance(size, int):
+        size = known_size(sizes[index - 1]) if index else None
+        if size is None:
             break
         rest *= size
     raise ValueError(f"no trailing dimensions of shape {tuple(sizes)} hold a row of {width}")
