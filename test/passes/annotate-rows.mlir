@@ -3,7 +3,7 @@
 // The tokens of [2, ?, 256] are 2 * ?, also where heads are split off or merged;
 // the weight is shared by all of them.
 // CHECK-LABEL: @norm_and_groups
-// CHECK: epiq.row_program @norm (%{{.*}}) {column_unit = 256 : i64, full_row = true, input_row_like = [true, false],
+// CHECK: epiq.row_program @norm (%{{.*}}) {column_unit = 64 : i64, full_row = true, input_row_like = [true, false],
 // CHECK-SAME: num_rows = 2 : i64, row_width = 256 : i64}
 func.func @norm_and_groups(%x: tensor<2x?x256xf32>, %w: tensor<256xf32>) -> tensor<2x?x4xf32> {
   %m = epiq.row_program @norm (%x, %w) {layouts = [#epiq.layout<row_major>]}
@@ -42,7 +42,7 @@ func.func @groups(%x: tensor<?x512xf32>) -> tensor<?x4xf32> {
 
 // The rows of heads are rows of their own as long as nothing joins them.
 // CHECK-LABEL: @heads
-// CHECK: epiq.row_program @heads (%{{.*}}) {column_unit = 64 : i64, full_row = true,
+// CHECK: epiq.row_program @heads (%{{.*}}) {column_unit = 1 : i64, full_row = true,
 // CHECK-SAME: num_rows = 8 : i64, row_width = 64 : i64}
 func.func @heads(%x: tensor<?x8x64xf32>) -> tensor<?x8x1xf32> {
   %m = epiq.row_program @heads (%x) {layouts = [#epiq.layout<row_major>]}
@@ -56,7 +56,7 @@ func.func @heads(%x: tensor<?x8x64xf32>) -> tensor<?x8x1xf32> {
 
 // One token is a token, and a weight that is given its shape is not.
 // CHECK-LABEL: @one_token
-// CHECK: epiq.row_program @one (%{{.*}}) {column_unit = 64 : i64, full_row = true, input_row_like = [true, false],
+// CHECK: epiq.row_program @one (%{{.*}}) {column_unit = 1 : i64, full_row = true, input_row_like = [true, false],
 // CHECK-SAME: num_rows = 1 : i64, row_width = 64 : i64}
 func.func @one_token(%x: tensor<1x64xf32>, %w: tensor<64xf32>) -> tensor<1x64xf32> {
   %m = epiq.row_program @one (%x, %w) {layouts = [#epiq.layout<row_major>]}

@@ -2,11 +2,21 @@
 // RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-rows=3 2>&1 | FileCheck %s --check-prefix=THREE
 // RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-cols=32 2>&1 | FileCheck %s --check-prefix=COLS
 // RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=block-cols=192 2>&1 | FileCheck %s --check-prefix=ODD
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=chunk-cols=32 2>&1 | FileCheck %s --check-prefix=CHUNK
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=chunk-cols=192 2>&1 | FileCheck %s --check-prefix=ODD-CHUNK
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=chunk-cols=1 2>&1 | FileCheck %s --check-prefix=MANY
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program="block-cols=128 chunk-cols=64" 2>&1 | FileCheck %s --check-prefix=BOTH
+// RUN: not epiq-opt %s -split-input-file -epiq-lower-row-program=chunk-cols=-64 2>&1 | FileCheck %s --check-prefix=NEGATIVE
 
 // THREE: L7: block-rows 3 is not a power of two
 // COLS: L7: block-cols 32 is not a multiple of the column unit 64
 // COLS: L7: block-cols 32 cuts a row of 32 that a reduction spans
 // ODD: L7: block-cols 192 is not the column unit 64 times a power of two
+// CHUNK: L7: chunk-cols 32 is not a multiple of the column unit 64
+// ODD-CHUNK: L7: chunk-cols 192 is not the column unit 64 times a power of two
+// MANY: L7: chunk-cols 1 splits a row of 32 into more than 16 chunks
+// BOTH: L7: chunk-cols 64 splits a row that block-cols 128 cuts
+// NEGATIVE: L7: chunk-cols -64 is negative
 %x = epiq.extern "x"() : () -> tensor<?x256xf32>
 %m = epiq.row_program @groups (%x) {layouts = [#epiq.layout<row_major>]}
     : (tensor<?x256xf32>) -> tensor<?x4xf32> {

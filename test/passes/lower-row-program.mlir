@@ -141,3 +141,63 @@
   }
   epiq.yield %q : tensor<?x64xf8E4M3FN>
 }
+
+// -----
+
+// 384 is 3 chunks of 128, without a mask: all are loaded first, squares are
+// added up lane by lane from the first to the last, and one tile is reduced.
+// What is one number per row is there once, and each chunk has its result.
+// CHECK-LABEL: tt.func public @chunks(
+// CHECK-SAME: %[[X:[^:]*]]: !tt.ptr<f32>
+// CHECK-NOT: arith.cmpi
+// CHECK: %[[A:.*]] = tt.load %{{[^,]*}} : tensor<128x!tt.ptr<f32>>
+// CHECK: arith.constant 128 : i64
+// CHECK: %[[B:.*]] = tt.load %{{[^,]*}} : tensor<128x!tt.ptr<f32>>
+// CHECK: arith.constant 256 : i64
+// CHECK: %[[C:.*]] = tt.load %{{[^,]*}} : tensor<128x!tt.ptr<f32>>
+// CHECK: %[[AA:.*]] = arith.mulf %[[A]], %[[A]]
+// CHECK: %[[BB:.*]] = arith.mulf %[[B]], %[[B]]
+// CHECK: %[[CC:.*]] = arith.mulf %[[C]], %[[C]]
+// CHECK: %[[AB:.*]] = arith.addf %[[AA]], %[[BB]]
+// CHECK: %[[ABC:.*]] = arith.addf %[[AB]], %[[CC]]
+// CHECK: %[[SUM:.*]] = "tt.reduce"(%[[ABC]]) <{axis = 0 : i32}>
+// CHECK: %[[SUMS:.*]] = tt.splat %[[SUM]] : f32 -> tensor<128xf32>
+// CHECK: %[[YA:.*]] = arith.mulf %[[A]], %[[SUMS]]
+// CHECK: %[[YB:.*]] = arith.mulf %[[B]], %[[SUMS]]
+// CHECK: %[[YC:.*]] = arith.mulf %[[C]], %[[SUMS]]
+// CHECK: tt.store %{{.*}}, %[[YA]] : tensor<128x!tt.ptr<f32>>
+// CHECK: tt.store %{{.*}}, %[[YB]] : tensor<128x!tt.ptr<f32>>
+// CHECK: tt.store %{{.*}}, %[[YC]] : tensor<128x!tt.ptr<f32>>
+%x = epiq.extern "x"() : () -> tensor<?x384xf32>
+%m = epiq.row_program @chunks (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x384xf32>) -> tensor<?x384xf32> {
+^bb0(%in: tensor<?x384xf32>):
+  %sq = arith.mulf %in, %in : tensor<?x384xf32>
+  %sum = epiq.reduce sum %sq dims [1] keep : tensor<?x384xf32> to tensor<?x1xf32>
+  %sums = epiq.broadcast %sum : tensor<?x1xf32> to tensor<?x384xf32>
+  %y = arith.mulf %in, %sums : tensor<?x384xf32>
+  epiq.yield %y : tensor<?x384xf32>
+}
+
+// -----
+
+// Groups are reduced in their chunk; a chunk of column-major scales starts
+// after those before it: chunk 1 at group 2, which is 2 * rows.
+// CHECK-LABEL: tt.func public @chunks_of_groups(
+// CHECK: "tt.reduce"(%{{.*}}) <{axis = 1 : i32}>
+// CHECK: "tt.reduce"(%{{.*}}) <{axis = 1 : i32}>
+// CHECK: "tt.reduce"(%{{.*}}) <{axis = 1 : i32}>
+// CHECK-NOT: "tt.reduce"
+// CHECK: %[[WIDE:.*]] = arith.extsi %{{.*}} : i32 to i64
+// CHECK: tt.store %{{.*}}, %{{.*}} : tensor<2x1x!tt.ptr<f32>>
+// CHECK: arith.muli %{{.*}}, %[[WIDE]] : i64
+// CHECK: tt.store %{{.*}}, %{{.*}} : tensor<2x1x!tt.ptr<f32>>
+%x = epiq.extern "x"() : () -> tensor<?x384xf32>
+%m = epiq.row_program @chunks_of_groups (%x) {layouts = [#epiq.layout<column_major>]}
+    : (tensor<?x384xf32>) -> tensor<?x6xf32> {
+^bb0(%in: tensor<?x384xf32>):
+  %g = epiq.reshape %in : tensor<?x384xf32> to tensor<?x6x64xf32>
+  %amax = epiq.reduce max %g dims [2] : tensor<?x6x64xf32> to tensor<?x6xf32>
+  %l = epiq.relayout %amax to column_major : tensor<?x6xf32>
+  epiq.yield %l : tensor<?x6xf32>
+}

@@ -207,11 +207,11 @@ CHAINS = {
 }
 
 
-def lower(text: str, block_rows: int = 1, block_cols: int = 0) -> str:
+def lower(text: str, block_rows: int = 1, block_cols: int = 0, chunk_cols: int = 0) -> str:
     module = ir.parse(text)
     ir.run_passes(
         module,
-        f"epiq-lower-row-program{{block-rows={block_rows} block-cols={block_cols}}}",
+        f"epiq-lower-row-program{{block-rows={block_rows} block-cols={block_cols} chunk-cols={chunk_cols}}}",
     )
     return ir.print_triton(module)
 
@@ -224,7 +224,9 @@ def facts(text: str) -> dict[str, object]:
     return {name: op.attributes[name].value for name in ("row_width", "column_unit", "full_row", "num_rows")}
 
 
-def execute(case: Chain, inputs: list[Tensor], block_rows: int = 1, block_cols: int = 0) -> list[Tensor]:
+def execute(
+    case: Chain, inputs: list[Tensor], block_rows: int = 1, block_cols: int = 0, chunk_cols: int = 0
+) -> list[Tensor]:
     known = facts(case.text)
     num_rows = next(
         math.prod(given.shape[: node.shape.index(None) + 1])
@@ -243,7 +245,7 @@ def execute(case: Chain, inputs: list[Tensor], block_rows: int = 1, block_cols: 
     ]
     columns = math.ceil(known["row_width"] / block_cols) if block_cols else 1
     grid = (math.ceil(num_rows / block_rows), columns, 1)
-    run(lower(case.text, block_rows, block_cols), grid, [*inputs, *outputs, num_rows, *strides])
+    run(lower(case.text, block_rows, block_cols, chunk_cols), grid, [*inputs, *outputs, num_rows, *strides])
     return [out.t() if index in case.column_major else out for index, out in enumerate(outputs)]
 
 
@@ -310,6 +312,46 @@ def test_columns_may_be_cut(name, width, block_cols, block_rows):
         execute(case, inputs, block_rows, block_cols), case.reference(*inputs), strict=True
     ):
         assert_same_bits(ours, theirs)
+
+
+@pytest.mark.parametrize(("width", "chunk_cols", "num_rows", "block_rows"), [
+    (640, 0, 3, 1),
+    (896, 0, 0, 1),
+    (896, 0, 1, 1),
+    (1152, 0, 5, 2),
+    (1024, 256, 3, 1),
+    (1408, 512, 3, 1),
+    (1408, 512, 5, 4),
+])  # fmt: skip
+@pytest.mark.parametrize("name", CHAINS)
+def test_rows_may_be_split_into_chunks(name, width, chunk_cols, num_rows, block_rows):
+    """The last chunk of 1408 = 2.75 x 512 is padded, no other one is."""
+    case = CHAINS[name]((None,), width)
+    inputs = random_inputs(case, num_rows, "integers")
+    outputs = execute(case, inputs, block_rows, chunk_cols=chunk_cols)
+    for ours, theirs in zip(outputs, case.reference(*inputs), strict=True):
+        assert_same_bits(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["norm_group", "silu_group"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_special_values_of_any_chunk_reach_the_row(name, value):
+    case = CHAINS[name]((None,), 640)
+    inputs = random_inputs(case, 6, "integers")
+    for chunk in range(5):
+        inputs[0][chunk, 128 * chunk + 5] = value
+    for ours, theirs in zip(execute(case, inputs), case.reference(*inputs), strict=True):
+        assert_same_bits(ours, theirs)
+
+
+def test_sums_of_chunks_do_not_depend_on_groups():
+    """A norm alone, which knows no groups, must add in the order of the fused one."""
+    b = Builder()
+    x, w = b.input((None, 640), "bf16"), b.input((640,), "bf16")
+    alone = chain(b, [rms_norm(b, x, w)], lambda x, w: (torch_rms_norm(x, w),))
+    fused = norm_group((None,), 640)
+    x, _, w = random_inputs(fused, 7, "normal")
+    assert_same_bits(execute(alone, [x, w])[0], execute(fused, [x, torch.zeros_like(x), w])[1])
 
 
 @pytest.mark.parametrize("name", ["token", "silu_group", "static", "power_of_two"])
@@ -405,6 +447,20 @@ def test_threads_move_16_bytes_and_shuffle_only_to_reduce(arch):
     assert ptx.count("st.global.v4.b32") == 4
     assert ptx.count("st.global.v2.b32") == 2
     assert "ld.global.b" not in ptx
+
+
+@pytest.mark.parametrize("arch", ["sm_90a", "sm_100a"])
+@pytest.mark.parametrize(("width", "chunk_cols", "num_warps"), [(7168, 1024, 4), (5120, 1024, 8)])
+def test_chunks_move_wide_vectors_and_no_lane_is_masked(arch, width, chunk_cols, num_warps):
+    case = norm_group((None,), width)
+    text = lower(case.text, chunk_cols=chunk_cols)
+    assert "cmpi" not in text and "arith.select" not in text
+    compiled = compile_ttir(text, Target.parse(arch), num_warps=num_warps)
+    loads = [line for line in compiled.ptx.splitlines() if "ld.global" in line]
+    lane_words = chunk_cols // (32 * num_warps) // 2
+    assert len(loads) == 3 * (width // chunk_cols)
+    assert all(f".v{lane_words}.b32" in line for line in loads), loads
+    assert ptxas_report(compiled).spill_stores == 0
 
 
 def test_schedule_that_cuts_a_reduced_row_is_refused():

@@ -113,7 +113,7 @@ def AnnotateRows : Pass<"epiq-annotate-rows", "mlir::ModuleOp"> {
     |---|---|
     | `row_width` | elements of the widest value's row |
     | `column_unit` | the columns of a tile must be a multiple of this many |
-    | `full_row` | a reduction spans the row, so that a tile holds all of it |
+    | `full_row` | a reduction spans the row, so that a program holds all of it |
     | `num_rows` | product of the static token dimensions |
     | `input_row_like` | for each input, whether it has token dimensions |
 
@@ -138,7 +138,11 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     row dimension is a run of factors: 4096 that is also seen as 32 x 128 has
     the factors 32 and 128. A tile has one dimension for the rows (when there
     are several) and one for each factor, padded to a power of two; reduced
-    dimensions stay, with size 1, so that reshapes cost nothing.
+    dimensions stay, with size 1, so that reshapes cost nothing. A row is one
+    tile or, along its outermost factor, several equal chunks, each a tile: 7168
+    is 7 chunks of 1024, and nothing is padded. A reduction over the chunks adds
+    them up from the first to the last, lane by lane, and then reduces one tile,
+    so that the order of a sum depends on the chunk's size only.
     ```mlir
     %a = math.absf %x : tensor<?x256xf32>
     %g = epiq.reshape %a : tensor<?x256xf32> to tensor<?x2x128xf32>
@@ -163,14 +167,18 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     (L5) a column-major result is a matrix of tokens by row;
     (L6) Triton has the element types and the casts between them;
     (L7) the tile fits: a reduction spans at most 16384 elements, `block-rows`
-    is a power of two, `block-cols` is the column unit times a power of two, and
-    0 when a reduction spans the row.
+    is a power of two, `block-cols` and `chunk-cols` are the column unit times a
+    power of two and not both given, `block-cols` is 0 when a reduction spans the
+    row, and a row has at most 16 chunks.
   }];
   let options = [
     Option<"blockRows", "block-rows", "int64_t", /*default=*/"1",
            "Rows of one Triton program, a power of two">,
     Option<"blockCols", "block-cols", "int64_t", /*default=*/"0",
            "Columns of one Triton program, 0 for the whole row">,
+    Option<"chunkCols", "chunk-cols", "int64_t", /*default=*/"0",
+           "Columns of one tile where a program holds the whole row; 0: the row "
+           "if it is a power of two or its odd part exceeds 9, else a divisor">,
     Option<"numWarps", "num-warps", "int64_t", /*default=*/"8",
            "Warps of one Triton program">];
   let dependentDialects = ["::epiq::tt::TritonDialect"];

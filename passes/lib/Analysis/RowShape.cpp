@@ -242,8 +242,7 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
   for (auto reduce : body.getOps<graph::ReduceOp>())
     shape.fullRow |= spansRow(reduce, shape);
   if (!shape.factors.empty())
-    shape.columnUnit =
-        shape.width / (shape.fullRow ? 1 : shape.factors.front());
+    shape.columnUnit = shape.width / shape.factors.front();
   for (BlockArgument argument : body.getArguments())
     shape.inputs.emplace_back(leading->lookup(argument),
                               rowElements(argument, *leading));

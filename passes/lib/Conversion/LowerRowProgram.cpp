@@ -68,7 +68,7 @@ private:
     return kernel.getArgument(body.getNumArguments() + outputs().size());
   }
   Value rowStride(unsigned input);
-  void load(Value value, const RowView &view);
+  SmallVector<Value> load(Value value, const RowView &view);
   void store(unsigned output);
 
   graph::RowProgramOp program;
@@ -152,7 +152,7 @@ Value KernelBuilder::rowStride(unsigned input) {
   return kernel.getArgument(argument);
 }
 
-void KernelBuilder::load(Value value, const RowView &view) {
+SmallVector<Value> KernelBuilder::load(Value value, const RowView &view) {
   const RowValue &described = describe(value);
   RowAddress address;
   address.pointer = pointerArgument(view.input);
@@ -166,24 +166,27 @@ void KernelBuilder::load(Value value, const RowView &view) {
   bool isNumber =
       !described.isPerToken() &&
       llvm::all_of(described.dims, [](const auto &dim) { return dim.empty(); });
-  Value loaded;
-  if (isNumber) {
-    Value first = tile->firstPointer(address, described);
-    loaded = tile->fit(tt::LoadOp::create(builder, first), dims);
-  } else {
-    Value pointers = tile->pointers(address, described);
-    Value mask = tile->loadMask(described);
+  auto loadChunk = [&](unsigned chunk) -> Value {
+    if (isNumber) {
+      Value first = tile->firstPointer(address, described, chunk);
+      return tile->fit(tt::LoadOp::create(builder, first), dims);
+    }
+    Value pointers = tile->pointers(address, described, chunk);
+    Value mask = tile->loadMask(described, chunk);
     Value padding;
     if (mask)
       padding = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
-    loaded = tt::LoadOp::create(builder, pointers, mask, padding);
-  }
-  if (element != memoryType(element)) {
-    Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
-    loaded =
-        arith::CmpIOp::create(builder, arith::CmpIPredicate::ne, loaded, zero);
-  }
-  arithmetic->define(value, loaded, /*zeroPadded=*/true);
+    return tt::LoadOp::create(builder, pointers, mask, padding);
+  };
+  SmallVector<Value> loaded;
+  for (unsigned chunk = 0; chunk < tile->chunks(described); ++chunk)
+    loaded.push_back(loadChunk(chunk));
+  if (element == memoryType(element))
+    return loaded;
+  Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
+  for (Value &part : loaded)
+    part = arith::CmpIOp::create(builder, arith::CmpIPredicate::ne, part, zero);
+  return loaded;
 }
 
 void KernelBuilder::store(unsigned output) {
@@ -212,14 +215,16 @@ void KernelBuilder::store(unsigned output) {
   }
 
   SmallVector<int64_t> dims = tile->dims(described);
-  Value stored = arithmetic->lookup(value);
   Type element = getElementTypeOrSelf(value);
-  if (element != memoryType(element))
-    stored = arith::ExtUIOp::create(
-        builder, RowTile::type(dims, memoryType(element)), stored);
-  Value pointers = tile->pointers(address, described);
-  tt::StoreOp::create(builder, TypeRange{}, pointers, stored,
-                      tile->storeMask(described));
+  for (auto [chunk, stored] : llvm::enumerate(arithmetic->lookup(value))) {
+    Value bytes = stored;
+    if (element != memoryType(element))
+      bytes = arith::ExtUIOp::create(
+          builder, RowTile::type(dims, memoryType(element)), stored);
+    Value pointers = tile->pointers(address, described, chunk);
+    tt::StoreOp::create(builder, TypeRange{}, pointers, bytes,
+                        tile->storeMask(described, chunk));
+  }
 }
 
 // Loads come first, so that all are under way before the first is used; a
@@ -242,11 +247,11 @@ void KernelBuilder::build() {
       return arithmetic->isDefined(other.first) && other.second == view &&
              describe(other.first).isPerToken() == describe(value).isPerToken();
     });
-    if (same == shape.loads.end())
-      load(value, view);
-    else
-      arithmetic->define(value, arithmetic->lookup(same->first),
-                         /*zeroPadded=*/true);
+    SmallVector<Value> loaded =
+        same == shape.loads.end()
+            ? load(value, view)
+            : llvm::to_vector(arithmetic->lookup(same->first));
+    arithmetic->define(value, loaded, /*zeroPadded=*/true);
   }
   for (const auto &[value, view] : shape.loads) {
     builder.setLoc(value.getLoc());
@@ -282,7 +287,7 @@ struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
     OwningOpRef<graph::RowProgramOp> program =
         normalizeRowProgram(programs.front());
     std::string reason;
-    RowSchedule schedule{blockRows, blockCols};
+    RowSchedule schedule{blockRows, blockCols, chunkCols};
     FailureOr<RowShape> shape = analyzeRows(*program, reason);
     if (failed(shape) || failed(RowTile::check(*shape, schedule, reason))) {
       programs.front().emitError() << reason;

@@ -49,7 +49,7 @@ TypedAttr neutralElement(graph::ReduceKind kind, Type type) {
 
 Value combine(ImplicitLocOpBuilder &builder, graph::ReduceKind kind, Value a,
               Value b) {
-  bool isFloat = isa<FloatType>(a.getType());
+  bool isFloat = isa<FloatType>(getElementTypeOrSelf(a));
   switch (kind) {
   case graph::ReduceKind::sum:
     if (isFloat)
@@ -80,8 +80,10 @@ bool isNonNegative(Value value) {
 
 } // namespace
 
-void RowBody::define(Value value, Value valueTile, bool isZeroPadded) {
-  tiles[value] = valueTile;
+void RowBody::define(Value value, ArrayRef<Value> valueTiles,
+                     bool isZeroPadded) {
+  assert(valueTiles.size() == tile.chunks(describe(value)));
+  tiles[value].assign(valueTiles.begin(), valueTiles.end());
   if (isZeroPadded)
     zeroPadded.insert(value);
 }
@@ -96,35 +98,39 @@ bool RowBody::keepsZero(Operation &op) const {
 }
 
 void RowBody::lower(Operation &op) {
-  if (isa<arith::ConstantOp>(op)) {
-    auto splat =
-        cast<SplatElementsAttr>(cast<arith::ConstantOp>(op).getValue());
-    define(
-        op.getResult(0),
-        tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult(0))),
-        /*zeroPadded=*/false);
-    return;
-  }
-  Value result =
-      TypeSwitch<Operation *, Value>(&op)
-          .Case([&](graph::BroadcastOp broadcast) {
-            return lowerBroadcast(broadcast);
-          })
-          .Case([&](graph::ReshapeOp reshape) {
-            return lookup(reshape.getInput());
-          })
-          .Case([&](graph::ReduceOp reduce) { return lowerReduce(reduce); })
-          .Default([&](Operation *other) { return lowerElementwise(*other); });
-  define(op.getResult(0), result, keepsZero(op));
+  Value result = op.getResult(0);
+  if (auto reduce = dyn_cast<graph::ReduceOp>(op))
+    return define(result, lowerReduce(reduce), /*zeroPadded=*/false);
+  SmallVector<Value> results;
+  for (unsigned chunk = 0; chunk < tile.chunks(describe(result)); ++chunk)
+    results.push_back(TypeSwitch<Operation *, Value>(&op)
+                          .Case([&](arith::ConstantOp constant) {
+                            return lowerConstant(constant);
+                          })
+                          .Case([&](graph::BroadcastOp broadcast) {
+                            return lowerBroadcast(broadcast, chunk);
+                          })
+                          .Case([&](graph::ReshapeOp reshape) {
+                            return tileIn(chunk, reshape.getInput());
+                          })
+                          .Default([&](Operation *other) {
+                            return lowerElementwise(*other, chunk);
+                          }));
+  define(result, results, keepsZero(op));
 }
 
-Value RowBody::lowerBroadcast(graph::BroadcastOp op) {
+Value RowBody::lowerConstant(arith::ConstantOp op) {
+  auto splat = cast<SplatElementsAttr>(op.getValue());
+  return tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult()));
+}
+
+Value RowBody::lowerBroadcast(graph::BroadcastOp op, unsigned chunk) {
   SmallVector<int64_t> wanted = dims(op.getResult());
   if (auto constant = op.getInput().getDefiningOp<arith::ConstantOp>())
     return tile.constant(
         cast<SplatElementsAttr>(constant.getValue()).getSplatValue<Attribute>(),
         wanted);
-  return tile.fit(lookup(op.getInput()), wanted);
+  return tile.fit(tileIn(chunk, op.getInput()), wanted);
 }
 
 //===----------------------------------------------------------------------===//
@@ -132,9 +138,9 @@ Value RowBody::lowerBroadcast(graph::BroadcastOp op) {
 //===----------------------------------------------------------------------===//
 
 // The operand of `op` with the neutral element in lanes outside of `factors`.
-Value RowBody::neutralizePadding(graph::ReduceOp op,
-                                 ArrayRef<unsigned> factors) {
-  Value source = lookup(op.getInput());
+Value RowBody::neutralizePadding(graph::ReduceOp op, ArrayRef<unsigned> factors,
+                                 unsigned chunk) {
+  Value source = tileIn(chunk, op.getInput());
   SmallVector<int64_t> sizes = dims(op.getInput());
   bool isNeutral = zeroPadded.contains(op.getInput()) &&
                    (op.getKind() == graph::ReduceKind::sum ||
@@ -142,7 +148,7 @@ Value RowBody::neutralizePadding(graph::ReduceOp op,
                      isNonNegative(op.getInput())));
   if (isNeutral)
     return source;
-  Value mask = tile.factorMask(factors, sizes);
+  Value mask = tile.factorMask(factors, sizes, chunk);
   if (!mask)
     return source;
   Value neutral = tile.constant(
@@ -168,17 +174,35 @@ Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
   return reduce.getResult().front();
 }
 
-// Neighbouring factors are reduced together, as one axis: the order of a sum is
-// then that of the same row with fewer factors.
-Value RowBody::lowerReduce(graph::ReduceOp op) {
+// Chunks are combined lane by lane, from the first to the last, before lanes
+// are: the order of a sum depends on the chunk's size, and one tile is reduced.
+SmallVector<Value> RowBody::lowerReduce(graph::ReduceOp op) {
   const RowValue &input = describe(op.getInput());
   SmallVector<unsigned> factors;
   for (int64_t dim : op.getDims())
     llvm::append_range(factors, input.dims[dim - input.leading]);
   llvm::sort(factors);
 
-  SmallVector<int64_t> sizes = dims(op.getInput());
-  Value value = neutralizePadding(op, factors);
+  SmallVector<Value> parts;
+  for (unsigned chunk = 0; chunk < tile.chunks(input); ++chunk)
+    parts.push_back(neutralizePadding(op, factors, chunk));
+  if (llvm::is_contained(factors, 0u)) {
+    Value combined = parts.front();
+    for (Value part : llvm::drop_begin(parts))
+      combined = combine(builder, op.getKind(), combined, part);
+    parts = {combined};
+  }
+  for (Value &part : parts)
+    part = reduceFactors(part, dims(op.getInput()), factors, op.getKind());
+  return parts;
+}
+
+// Reduces `factors`, which ascend, of a tile of `sizes`. Neighbouring factors
+// are reduced together, as one axis: the order of a sum is then that of the
+// same row with fewer factors.
+Value RowBody::reduceFactors(Value value, SmallVector<int64_t> sizes,
+                             SmallVector<unsigned> factors,
+                             graph::ReduceKind kind) {
   while (!factors.empty()) {
     unsigned last = tile.axis(factors.pop_back_val());
     unsigned first = last;
@@ -209,7 +233,7 @@ Value RowBody::lowerReduce(graph::ReduceOp op) {
       value = tt::ReshapeOp::create(builder, type, value,
                                     /*allow_reorder=*/false,
                                     /*efficient_layout=*/false);
-    value = reduceAxis(value, axis, op.getKind());
+    value = reduceAxis(value, axis, kind);
     if (isScalar)
       continue;
     shape.erase(shape.begin() + axis);
@@ -230,8 +254,8 @@ Value RowBody::lowerReduce(graph::ReduceOp op) {
 // through f32, which is exact from f16 and bf16. What does not fit into e4m3
 // saturates, as in the hardware and in torch from 2.13 on (before, it gave
 // NaN).
-Value RowBody::lowerFloatCast(Operation &op) {
-  Value source = lookup(op.getOperand(0));
+Value RowBody::lowerFloatCast(Operation &op, unsigned chunk) {
+  Value source = tileIn(chunk, op.getOperand(0));
   Type wanted = tileType(op.getResult(0));
   Type from = getElementTypeOrSelf(source);
   Type to = getElementTypeOrSelf(wanted);
@@ -258,13 +282,13 @@ Value RowBody::lowerFloatCast(Operation &op) {
       tt::RoundingModeAttr::get(builder.getContext(), tt::RoundingMode::RTNE));
 }
 
-Value RowBody::lowerElementwise(Operation &op) {
+Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
   if (isa<arith::ExtFOp, arith::TruncFOp>(op))
-    return lowerFloatCast(op);
+    return lowerFloatCast(op, chunk);
   Type wanted = tileType(op.getResult(0));
   SmallVector<Value> operands;
   for (Value operand : op.getOperands())
-    operands.push_back(lookup(operand));
+    operands.push_back(tileIn(chunk, operand));
   if (getElementTypeOrSelf(wanted).isF32()) {
     if (isa<arith::DivFOp>(op))
       return tt::PreciseDivFOp::create(builder, wanted, operands[0],

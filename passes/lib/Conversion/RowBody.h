@@ -5,22 +5,27 @@
 
 #include "RowTile.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/ADT/DenseSet.h"
 
 namespace epiq {
 
-// Translates the ops of a normalized row program, one by one, into ops on
-// tiles.
+// Translates the ops of a normalized row program, one by one, into ops on the
+// tiles of their operands.
 class RowBody {
 public:
   RowBody(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
           RowTile &tile)
       : builder(builder), shape(shape), tile(tile) {}
 
-  // Says that `value` is `tile`. `zeroPadded`: its lanes outside the row are 0.
-  void define(mlir::Value value, mlir::Value valueTile, bool zeroPadded);
-  // The tile of `value`, which must be defined.
-  mlir::Value lookup(mlir::Value value) const { return tiles.lookup(value); }
+  // Says that `value` is `valueTiles`, one for each chunk that it has.
+  // `zeroPadded`: its lanes outside the row are 0.
+  void define(mlir::Value value, llvm::ArrayRef<mlir::Value> valueTiles,
+              bool zeroPadded);
+  // The tiles of `value`, which must be defined.
+  llvm::ArrayRef<mlir::Value> lookup(mlir::Value value) const {
+    return tiles.find(value)->second;
+  }
   bool isDefined(mlir::Value value) const { return tiles.contains(value); }
 
   // Defines the result of `op`.
@@ -39,19 +44,31 @@ private:
   // Zero padding survives an op that gives 0 for operands of 0.
   bool keepsZero(mlir::Operation &op) const;
 
-  mlir::Value lowerBroadcast(graph::BroadcastOp op);
-  mlir::Value lowerReduce(graph::ReduceOp op);
-  mlir::Value lowerElementwise(mlir::Operation &op);
-  mlir::Value lowerFloatCast(mlir::Operation &op);
+  // The tile of `value` in a chunk; all chunks share the tile of a value that
+  // does not vary along them.
+  mlir::Value tileIn(unsigned chunk, mlir::Value value) const {
+    llvm::ArrayRef<mlir::Value> known = lookup(value);
+    return known.size() == 1 ? known.front() : known[chunk];
+  }
+
+  mlir::Value lowerConstant(mlir::arith::ConstantOp op);
+  mlir::Value lowerBroadcast(graph::BroadcastOp op, unsigned chunk);
+  mlir::Value lowerElementwise(mlir::Operation &op, unsigned chunk);
+  mlir::Value lowerFloatCast(mlir::Operation &op, unsigned chunk);
+  llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
   mlir::Value neutralizePadding(graph::ReduceOp op,
-                                llvm::ArrayRef<unsigned> factors);
+                                llvm::ArrayRef<unsigned> factors,
+                                unsigned chunk);
+  mlir::Value reduceFactors(mlir::Value value, llvm::SmallVector<int64_t> sizes,
+                            llvm::SmallVector<unsigned> factors,
+                            graph::ReduceKind kind);
   mlir::Value reduceAxis(mlir::Value source, unsigned axis,
                          graph::ReduceKind kind);
 
   mlir::ImplicitLocOpBuilder &builder;
   const RowShape &shape;
   RowTile &tile;
-  llvm::DenseMap<mlir::Value, mlir::Value> tiles;
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> tiles;
   llvm::DenseSet<mlir::Value> zeroPadded;
 };
 

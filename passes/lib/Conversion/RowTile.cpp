@@ -16,6 +16,26 @@ namespace {
 
 // Triton's limit on the elements of a tensor.
 constexpr int64_t kMaxTileElements = 1 << 20;
+// Every op is written out for each chunk.
+constexpr int64_t kMaxChunks = 16;
+// Where the schedule leaves the choice: more chunks than this are worse than
+// padding, and so are narrower ones.
+constexpr int64_t kMaxChosenChunks = 9;
+constexpr int64_t kMinChosenChunkCols = 128;
+
+// The size of a tile along the outermost factor.
+int64_t outerTileSize(const RowShape &shape, RowSchedule schedule) {
+  if (shape.factors.empty())
+    return 1;
+  if (int64_t columns = schedule.blockCols + schedule.chunkCols)
+    return columns / shape.columnUnit;
+  int64_t factor = shape.factors.front();
+  int64_t divisor = factor & -factor;
+  if (factor / divisor > kMaxChosenChunks ||
+      divisor * shape.columnUnit < kMinChosenChunkCols)
+    return llvm::PowerOf2Ceil(factor);
+  return divisor;
+}
 
 } // namespace
 
@@ -28,28 +48,34 @@ LogicalResult RowTile::check(const RowShape &shape, RowSchedule schedule,
   if (schedule.blockRows < 1 || !llvm::isPowerOf2_64(schedule.blockRows))
     return refuse("L7: block-rows " + Twine(schedule.blockRows) +
                   " is not a power of two");
-  if (schedule.blockCols < 0)
-    return refuse("L7: block-cols " + Twine(schedule.blockCols) +
-                  " is negative");
+  if (schedule.blockCols && schedule.chunkCols)
+    return refuse("L7: chunk-cols " + Twine(schedule.chunkCols) +
+                  " splits a row that block-cols " + Twine(schedule.blockCols) +
+                  " cuts");
   if (schedule.blockCols && shape.fullRow)
     return refuse("L7: block-cols " + Twine(schedule.blockCols) +
                   " cuts a row of " + Twine(shape.width) +
                   " that a reduction spans");
-  if (schedule.blockCols % shape.columnUnit != 0)
-    return refuse("L7: block-cols " + Twine(schedule.blockCols) +
-                  " is not a multiple of the column unit " +
-                  Twine(shape.columnUnit));
-  if (schedule.blockCols &&
-      !llvm::isPowerOf2_64(schedule.blockCols / shape.columnUnit))
-    return refuse("L7: block-cols " + Twine(schedule.blockCols) +
-                  " is not the column unit " + Twine(shape.columnUnit) +
-                  " times a power of two");
-  int64_t elements = schedule.blockRows;
-  for (auto [index, factor] : llvm::enumerate(shape.factors))
-    elements *= llvm::PowerOf2Ceil(
-        index == 0 && schedule.blockCols
-            ? static_cast<uint64_t>(schedule.blockCols / shape.columnUnit)
-            : static_cast<uint64_t>(factor));
+  for (auto [option, columns] :
+       {std::pair<StringRef, int64_t>("block-cols", schedule.blockCols),
+        std::pair<StringRef, int64_t>("chunk-cols", schedule.chunkCols)}) {
+    std::string given = ("L7: " + option + " " + Twine(columns)).str();
+    std::string unit = ("the column unit " + Twine(shape.columnUnit)).str();
+    if (columns < 0)
+      return refuse(given + " is negative");
+    if (columns % shape.columnUnit != 0)
+      return refuse(given + " is not a multiple of " + unit);
+    if (columns && !llvm::isPowerOf2_64(columns / shape.columnUnit))
+      return refuse(given + " is not " + unit + " times a power of two");
+  }
+  if (schedule.chunkCols &&
+      llvm::divideCeil(shape.width, schedule.chunkCols) > kMaxChunks)
+    return refuse("L7: chunk-cols " + Twine(schedule.chunkCols) +
+                  " splits a row of " + Twine(shape.width) +
+                  " into more than " + Twine(kMaxChunks) + " chunks");
+  int64_t elements = schedule.blockRows * outerTileSize(shape, schedule);
+  for (int64_t factor : llvm::drop_begin(shape.factors, !shape.factors.empty()))
+    elements *= llvm::PowerOf2Ceil(factor);
   if (elements > kMaxTileElements)
     return refuse("L7: a tile of " + Twine(elements) + " elements exceeds " +
                   Twine(kMaxTileElements));
@@ -61,8 +87,11 @@ RowTile::RowTile(ImplicitLocOpBuilder &builder, const RowShape &shape,
     : builder(builder), shape(shape), schedule(schedule), numRows(numRows) {
   for (int64_t factor : shape.factors)
     tileSizes.push_back(llvm::PowerOf2Ceil(factor));
-  if (isCut() && !tileSizes.empty())
-    tileSizes.front() = cutSize();
+  if (tileSizes.empty())
+    return;
+  tileSizes.front() = outerTileSize(shape, schedule);
+  if (!isCut())
+    numChunks = llvm::divideCeil(shape.factors.front(), tileSizes.front());
 }
 
 SmallVector<int64_t> RowTile::dims(const RowValue &value) const {
@@ -80,9 +109,11 @@ Type RowTile::type(ArrayRef<int64_t> dims, Type element) {
   return RankedTensorType::get(dims, element);
 }
 
-bool RowTile::isPadded(unsigned factor) const {
+bool RowTile::isPadded(unsigned factor, unsigned chunk) const {
   if (factor == 0 && isCut())
     return shape.factors[0] % tileSize(0) != 0;
+  if (factor == 0)
+    return (chunk + 1) * tileSize(0) > shape.factors[0];
   return shape.factors[factor] != tileSize(factor);
 }
 
@@ -160,21 +191,23 @@ Value RowTile::both(Value a, Value b) {
   return arith::AndIOp::create(builder, a, b);
 }
 
-Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims) {
+Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
+                          unsigned chunk) {
   Value mask;
   for (unsigned factor : factors) {
-    if (!isPadded(factor))
+    if (!isPadded(factor, chunk))
       continue;
     Value index = range(axis(factor), tileSize(factor));
     SmallVector<int64_t> own(rank(), 1);
     own[axis(factor)] = tileSize(factor);
     if (factor == 0 && isCut()) {
       Value first =
-          arith::MulIOp::create(builder, columnProgram(), i32(cutSize()));
+          arith::MulIOp::create(builder, columnProgram(), i32(tileSize(0)));
       index = arith::AddIOp::create(builder, fit(first, own), index);
     }
-    Value limit =
-        constant(builder.getI32IntegerAttr(shape.factors[factor]), own);
+    int64_t before = factor == 0 ? chunk * tileSize(0) : 0;
+    Value limit = constant(
+        builder.getI32IntegerAttr(shape.factors[factor] - before), own);
     Value inside =
         arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, index, limit);
     mask = both(mask, fit(inside, dims));
@@ -182,13 +215,13 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims) {
   return mask;
 }
 
-Value RowTile::loadMask(const RowValue &value) {
+Value RowTile::loadMask(const RowValue &value, unsigned chunk) {
   SmallVector<int64_t> sizes = dims(value);
   SmallVector<unsigned> covered;
   for (unsigned factor = 0; factor < shape.factors.size(); ++factor)
     if (value.covers(factor))
       covered.push_back(factor);
-  Value mask = factorMask(covered, sizes);
+  Value mask = factorMask(covered, sizes, chunk);
   if (!hasRowAxis() || !value.isPerToken())
     return mask;
   SmallVector<int64_t> own(rank(), 1);
@@ -200,8 +233,8 @@ Value RowTile::loadMask(const RowValue &value) {
   return both(fit(inside, sizes), mask);
 }
 
-Value RowTile::storeMask(const RowValue &value) {
-  Value mask = loadMask(value);
+Value RowTile::storeMask(const RowValue &value, unsigned chunk) {
+  Value mask = loadMask(value, chunk);
   if (!isCut() || value.covers(0))
     return mask;
   Value first = arith::CmpIOp::create(builder, arith::CmpIPredicate::eq,
@@ -210,7 +243,8 @@ Value RowTile::storeMask(const RowValue &value) {
 }
 
 // The offset of the tile's first element, i64; null for 0.
-Value RowTile::startOffset(const RowAddress &address, const RowValue &value) {
+Value RowTile::startOffset(const RowAddress &address, const RowValue &value,
+                           unsigned chunk) {
   Value total;
   auto add = [&](Value term) {
     total =
@@ -230,13 +264,21 @@ Value RowTile::startOffset(const RowAddress &address, const RowValue &value) {
     Value first =
         arith::ExtSIOp::create(builder, builder.getI64Type(), columnProgram());
     Value start = arith::MulIOp::create(builder, first,
-                                        i64(cutSize() * address.strides[0]));
+                                        i64(tileSize(0) * address.strides[0]));
     if (address.strideScale)
       start = arith::MulIOp::create(builder, start, address.strideScale);
     add(start);
   }
-  if (address.offset)
-    add(i64(address.offset));
+  int64_t offset = address.offset;
+  if (chunk > 0) {
+    int64_t before = chunk * tileSize(0) * address.strides[0];
+    if (address.strideScale)
+      add(arith::MulIOp::create(builder, i64(before), address.strideScale));
+    else
+      offset += before;
+  }
+  if (offset)
+    add(i64(offset));
   return total;
 }
 
@@ -265,15 +307,17 @@ Value RowTile::offsets(ArrayRef<int64_t> strides, const RowValue &value) {
   return total;
 }
 
-Value RowTile::firstPointer(const RowAddress &address, const RowValue &value) {
+Value RowTile::firstPointer(const RowAddress &address, const RowValue &value,
+                            unsigned chunk) {
   Value pointer = address.pointer;
-  if (Value start = startOffset(address, value))
+  if (Value start = startOffset(address, value, chunk))
     return tt::AddPtrOp::create(builder, pointer.getType(), pointer, start);
   return pointer;
 }
 
-Value RowTile::pointers(const RowAddress &address, const RowValue &value) {
-  Value pointer = firstPointer(address, value);
+Value RowTile::pointers(const RowAddress &address, const RowValue &value,
+                        unsigned chunk) {
+  Value pointer = firstPointer(address, value, chunk);
   auto move = [&](Value offset, ArrayRef<int64_t> sizes) {
     Value base = fit(pointer, sizes);
     pointer =

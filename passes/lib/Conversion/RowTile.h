@@ -1,6 +1,9 @@
 //===- RowTile.h - The tile of a row program in Triton IR -------*- C++ -*-===//
 // A tile is `blockRows` rows by all factors of the row, or by a part of the
-// outermost one. Every value has one tensor dimension for the rows (left out
+// outermost one: the part of one program where the row is cut, and else one
+// chunk of those that the program holds. A value that varies along the
+// outermost factor is a list of tiles, one for each chunk; any other is one
+// tile. Every value has one tensor dimension for the rows (left out
 // when there is one row) and one for each factor, of size 1 where the value
 // does not vary; a value with sizes 1 only is a scalar.
 //===----------------------------------------------------------------------===//
@@ -20,6 +23,7 @@ namespace epiq {
 struct RowSchedule {
   int64_t blockRows = 1;
   int64_t blockCols = 0;
+  int64_t chunkCols = 0;
 };
 
 // Where the elements of a tile lie: row m, factor index i_f are found at
@@ -46,7 +50,11 @@ public:
   RowTile(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
           RowSchedule schedule, mlir::Value numRows);
 
-  // Sizes of the tile of `value`.
+  // How many tiles `value` is.
+  unsigned chunks(const RowValue &value) const {
+    return value.covers(0) ? numChunks : 1;
+  }
+  // Sizes of a tile of `value`.
   llvm::SmallVector<int64_t> dims(const RowValue &value) const;
   // The tensor (or scalar) type of those sizes.
   static mlir::Type type(llvm::ArrayRef<int64_t> dims, mlir::Type element);
@@ -55,7 +63,7 @@ public:
   bool hasRowAxis() const { return schedule.blockRows > 1; }
 
   // The lanes of a factor that are in the row are not all of the tile's.
-  bool isPadded(unsigned factor) const;
+  bool isPadded(unsigned factor, unsigned chunk) const;
 
   // Repeats `tile` to sizes `dims`.
   mlir::Value fit(mlir::Value tile, llvm::ArrayRef<int64_t> dims);
@@ -65,21 +73,21 @@ public:
   // The lanes of a tile of sizes `dims` for which all of `factors` are inside
   // the row; null when all are.
   mlir::Value factorMask(llvm::ArrayRef<unsigned> factors,
-                         llvm::ArrayRef<int64_t> dims);
-  // The lanes of `value` that exist in memory; null when all do.
-  mlir::Value loadMask(const RowValue &value);
-  // The same, for the one tile among those of a row that stores `value`.
-  mlir::Value storeMask(const RowValue &value);
-  // The pointer to the first element of `value`, a scalar.
-  mlir::Value firstPointer(const RowAddress &address, const RowValue &value);
-  // The pointers to the elements of `value`.
-  mlir::Value pointers(const RowAddress &address, const RowValue &value);
+                         llvm::ArrayRef<int64_t> dims, unsigned chunk);
+  // The lanes of a tile of `value` that exist in memory; null when all do.
+  mlir::Value loadMask(const RowValue &value, unsigned chunk);
+  // The same, for the one program among those of a row that stores `value`.
+  mlir::Value storeMask(const RowValue &value, unsigned chunk);
+  // The pointer to the first element of a tile of `value`, a scalar.
+  mlir::Value firstPointer(const RowAddress &address, const RowValue &value,
+                           unsigned chunk);
+  // The pointers to the elements of a tile of `value`.
+  mlir::Value pointers(const RowAddress &address, const RowValue &value,
+                       unsigned chunk);
 
 private:
   int64_t tileSize(unsigned factor) const { return tileSizes[factor]; }
   bool isCut() const { return schedule.blockCols != 0; }
-  // The columns of a tile, in steps of the outermost factor.
-  int64_t cutSize() const { return schedule.blockCols / shape.columnUnit; }
 
   // [0, size) along tensor dimension `axis`, i32.
   mlir::Value range(unsigned axis, int64_t size);
@@ -87,7 +95,8 @@ private:
   mlir::Value rowStart();
   mlir::Value both(mlir::Value a, mlir::Value b);
   mlir::Value offsets(llvm::ArrayRef<int64_t> strides, const RowValue &value);
-  mlir::Value startOffset(const RowAddress &address, const RowValue &value);
+  mlir::Value startOffset(const RowAddress &address, const RowValue &value,
+                          unsigned chunk);
   mlir::Value i64(int64_t number);
   mlir::Value i32(int64_t number);
 
@@ -98,6 +107,7 @@ private:
   RowSchedule schedule;
   mlir::Value numRows;
   llvm::SmallVector<int64_t> tileSizes;
+  unsigned numChunks = 1;
   mlir::Value rowProgramId, columnProgramId, rowStart64;
   llvm::DenseMap<std::pair<unsigned, int64_t>, mlir::Value> ranges;
 };
