@@ -6,14 +6,13 @@ import pytest
 
 from epiq.codegen import Target
 from epiq.pipeline import RowProgram, default_schedule
-from epiq.pipeline.program import TensorSpec
-from epiq.pipeline.schedule import column_cut
+from epiq.pipeline.program import Schedule, TensorSpec
+from epiq.pipeline.schedule import chunk_cut, column_cut
 
 H100, B200 = Target(90), Target(100)
 
 
-def program(width: int, unit: int, *more: TensorSpec) -> RowProgram:
-    """`unit` equal to the width: a reduction spans the row."""
+def program(width: int, unit: int, *more: TensorSpec, full_row: bool = False) -> RowProgram:
     rows = TensorSpec("bf16", (None, width), True, width)
     quantized = TensorSpec("f8E4M3FN", (None, width), True, width)
     return RowProgram(
@@ -23,7 +22,7 @@ def program(width: int, unit: int, *more: TensorSpec) -> RowProgram:
         inputs=(rows, TensorSpec("f32", (width,), False, width)),
         outputs=(quantized, *more),
         row_width=width,
-        full_row=unit == width,
+        full_row=full_row,
         composites=(),
         key="",
         column_unit=unit,
@@ -35,39 +34,41 @@ def program(width: int, unit: int, *more: TensorSpec) -> RowProgram:
 @pytest.mark.parametrize(
     ("width", "unit"),
     [
-        (48, 48),
-        (128, 128),
-        (4096, 4096),
-        (14336, 14336),
+        (48, 1),
+        (128, 1),
+        (1152, 128),
         (4096, 1),
         (2880, 1),
         (5120, 128),
+        (11008, 128),
         (14336, 128),
         (96, 32),
     ],
 )
-def test_schedule_fits(width, unit, num_rows, target):
+@pytest.mark.parametrize("full_row", [False, True])
+def test_schedule_fits(width, unit, full_row, num_rows, target):
     """Cuts are whole groups, no reduction is cut, no thread holds more than 64 elements."""
-    schedule = default_schedule(program(width, unit), num_rows, target)
-    if width == unit:
-        assert schedule.block_cols == 0
-    if schedule.block_cols:
-        steps = schedule.block_cols // unit
-        assert schedule.block_cols % unit == 0 and steps & (steps - 1) == 0
-        assert schedule.block_cols < width
+    schedule = default_schedule(program(width, unit, full_row=full_row), num_rows, target)
+    assert not (full_row and schedule.block_cols)
+    assert not (schedule.block_cols and schedule.chunk_cols)
+    if columns := schedule.block_cols + schedule.chunk_cols:
+        steps = columns // unit
+        assert columns % unit == 0 and steps & (steps - 1) == 0
+        assert columns < width
     tile = (schedule.block_cols or width) * schedule.block_rows
     assert tile / (32 * schedule.num_warps) <= 64
     assert schedule.block_rows <= num_rows
 
 
 @pytest.mark.parametrize("num_rows", [1, 64, 256, 8192])
-@pytest.mark.parametrize("width", [128, 2880, 4096, 14336])
+@pytest.mark.parametrize("width", [128, 384, 2880, 4096, 7168, 14336])
 def test_more_results_do_not_change_the_order_of_sums(width, num_rows):
     """A norm alone and a norm with a residual and scales must add in the same order."""
-    alone = default_schedule(program(width, width), num_rows, H100)
+    alone = default_schedule(program(width, 1, full_row=True), num_rows, H100)
     residual = TensorSpec("bf16", (None, width), True, width)
     scales = TensorSpec("f32", (None, width // 16), True, width // 16)
-    assert default_schedule(program(width, width, residual, scales), num_rows, H100) == alone
+    fused = program(width, 16, residual, scales, full_row=True)
+    assert default_schedule(fused, num_rows, H100) == alone
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,47 @@ def test_cut_leaves_little_over(width, unit, columns):
     assert column_cut(width, unit, 2048) == columns
 
 
-def test_few_rows_use_more_threads():
-    few, many = (default_schedule(program(4096, 4096), rows, H100).num_warps for rows in (1, 8192))
-    assert (few, many) == (16, 4)
+@pytest.mark.parametrize(
+    ("width", "unit", "columns"),
+    [
+        (4096, 128, 4096),
+        (7168, 128, 1024),
+        (5120, 1, 1024),
+        (14336, 128, 2048),
+        (2560, 128, 512),
+        (2880, 1, 1024),
+        (11008, 128, 1024),
+        (384, 128, 128),
+        (48, 1, 64),
+        (3072, 96, 3072),
+        (2880, 96, 3072),
+    ],
+)
+def test_chunks_pad_little(width, unit, columns):
+    """No padding where the odd part is small, and few chunks where it is not."""
+    assert chunk_cut(width, unit) == columns
+
+
+@pytest.mark.parametrize(
+    ("width", "num_rows", "chunk_cols", "num_warps"),
+    [
+        (2048, 8192, 0, 8),
+        (4096, 1, 0, 16),
+        (4096, 8192, 0, 16),
+        (5120, 64, 1024, 4),
+        (5120, 8192, 1024, 8),
+        (7168, 1, 1024, 4),
+        (7168, 1024, 1024, 8),
+        (8192, 8192, 0, 16),
+    ],
+)
+def test_whole_rows_move_a_vector_a_thread(width, num_rows, chunk_cols, num_warps):
+    """The fastest of those measured on an H200, or within 2 % of it."""
+    schedule = default_schedule(program(width, 128, full_row=True), num_rows, H100)
+    assert schedule == Schedule(num_warps=num_warps, chunk_cols=chunk_cols)
+
+
+@pytest.mark.parametrize(("num_rows", "columns"), [(1, 1024), (64, 1024), (1024, 2048), (8192, 2048)])
+def test_rows_are_cut_finer_when_they_are_few(num_rows, columns):
+    schedule = default_schedule(program(14336, 128), num_rows, H100)
+    assert schedule == Schedule(block_cols=columns, num_warps=4)

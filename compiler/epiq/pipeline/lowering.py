@@ -36,6 +36,6 @@ def pass_text(schedule: Schedule) -> str:
     return (
         "epiq-lower-row-program{"
         f"block-rows={schedule.block_rows} block-cols={schedule.block_cols} "
-        f"num-warps={schedule.num_warps}"
+        f"chunk-cols={schedule.chunk_cols} num-warps={schedule.num_warps}"
         "}"
     )

@@ -20,18 +20,23 @@ class Schedule:
 
     block_rows: rows of one program id. block_cols: columns of one program id, 0 for the whole row;
     must be 0 when a reduction spans the row. num_warps: a power of two. num_stages: loop stages.
+    chunk_cols: where a program holds the whole row, the columns of one tile of it; 0 leaves the
+    choice to the lowering.
     """
 
     block_rows: int = 1
     block_cols: int = 0
     num_warps: int = 8
     num_stages: int = 1
+    chunk_cols: int = 0
 
     def __post_init__(self) -> None:
         if self.block_rows < 1 or self.block_rows & (self.block_rows - 1):
             raise ValueError(f"block_rows {self.block_rows} is not a power of two >= 1")
         if self.block_cols < 0:
             raise ValueError(f"block_cols {self.block_cols} is less than 0")
+        if self.chunk_cols < 0:
+            raise ValueError(f"chunk_cols {self.chunk_cols} is less than 0")
         if self.num_warps not in (1, 2, 4, 8, 16, 32):
             raise ValueError(f"num_warps {self.num_warps} is not one of 1, 2, 4, 8, 16, 32")
         if self.num_stages < 1:
@@ -66,8 +71,8 @@ class RowProgram:
     grouped module, unique there. ir: a module that holds nothing but this program, without
     locations. full_row: a reduction spans the row, so block_cols must be 0. composites: the named
     parts, in program order. num_rows: product of the token dimensions, None when one is dynamic.
-    parts: the kernels it would be unfused. column_unit: block_cols is this times a power
-    of two; 0 when unknown, and then no row is cut.
+    parts: the kernels it would be unfused. column_unit: block_cols and chunk_cols are this times
+    a power of two; 0 when unknown, and then no row is cut or split.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The schedule that a row program starts with.
 
-A thread moves 16 bytes of the widest tensor at a time: `lane` neighbouring elements. What is chosen is how
-many such vectors a thread holds (few rows: one, for latency; many rows: several, so that a program's fixed
-work is shared and fewer warps meet at each reduction), and how a row is cut where no reduction spans it.
+A thread moves 16 bytes of the widest tensor at a time: `lane` neighbouring elements. A row that a reduction
+spans is one tile if its width is a power of two, and else a few chunks, so that little or nothing is padded;
+the warps are as many as it takes for a thread to move one vector of a tile. Other rows are cut in columns.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ _MAX_WARPS = 16
 _MULTIPROCESSORS = {90: 132, 100: 148}
 # Programs of one multiprocessor that hide each other's latency.
 _PROGRAMS_EACH = 8
+# Rows from which on a thread is better off with half a vector of each chunk, and a program with more warps.
+_MANY_ROWS = 1024
+# Each op is written out for each chunk, and each thread holds elements of all of them.
+_MAX_CHUNKS = 12
+_CHUNK_COLS = range(128, 2048 + 1)
+_MAX_THREAD_ELEMENTS = 64
 
 
 def default_schedule(program: RowProgram, num_rows: int, target: Target) -> Schedule:
     """Rows, columns and warps of one Triton program.
 
-    The warps that share a row set the order of its sums: they depend on the row's width, its widest
-    tensor and the number of rows, and on nothing else, so that fused and unfused forms agree.
+    The chunks of a row and the warps that share it set the order of its sums: they depend on the row's
+    width, its widest tensor and the number of rows, and on nothing else, so that fused and unfused forms
+    agree. (Groups that are no power of two, or wider than a chunk, are the exception.)
     """
     processors = _MULTIPROCESSORS.get(target.arch, _MULTIPROCESSORS[100])
     if program.full_row or not program.column_unit:
@@ -37,18 +44,24 @@ def default_schedule(program: RowProgram, num_rows: int, target: Target) -> Sche
 
 
 def _whole_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
-    padded = _next_power_of_two(program.row_width)
-    vectors = 1 if num_rows <= 64 else 2 if num_rows < 1024 else 4
-    threads = padded // (lane_elements(program) * vectors)
+    chunk = chunk_cut(program.row_width, program.column_unit or program.row_width)
+    padded = _padded(chunk, program.column_unit or program.row_width)
+    chunks = -(-program.row_width // chunk)
+    chunk_cols = chunk if chunks > 1 else 0
+    threads = max(1, padded // lane_elements(program))
+    if chunks > 1 and num_rows >= _MANY_ROWS:
+        threads *= 2
+    while padded * chunks > _MAX_THREAD_ELEMENTS * threads:
+        threads *= 2
     if threads >= 4 * _THREADS_OF_WARP:
-        return Schedule(num_warps=min(_MAX_WARPS, threads // _THREADS_OF_WARP))
+        warps = min(_MAX_WARPS, threads // _THREADS_OF_WARP)
+        return Schedule(num_warps=warps, chunk_cols=chunk_cols)
     # Narrow rows: four warps take several of them, as long as every processor has work.
-    row_threads = max(1, padded // lane_elements(program))
-    rows = _previous_power_of_two(max(1, 4 * _THREADS_OF_WARP // row_threads))
+    rows = _previous_power_of_two(max(1, 4 * _THREADS_OF_WARP // threads))
     spread = _previous_power_of_two(max(1, num_rows // (processors * _PROGRAMS_EACH)))
     rows = min(rows, spread)
-    warps = max(1, min(4, rows * row_threads // _THREADS_OF_WARP))
-    return Schedule(block_rows=rows, num_warps=warps)
+    warps = max(1, min(4, rows * threads // _THREADS_OF_WARP))
+    return Schedule(block_rows=rows, num_warps=warps, chunk_cols=chunk_cols)
 
 
 def _cut_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
@@ -59,7 +72,7 @@ def _cut_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
         columns = column_cut(program.row_width, program.column_unit, small)
     if columns >= program.row_width:
         return _whole_rows(program, num_rows, processors)
-    padded = _next_power_of_two(program.column_unit) * (columns // program.column_unit)
+    padded = _padded(columns, program.column_unit)
     warps = max(1, min(4, padded // (lane * _THREADS_OF_WARP)))
     return Schedule(block_cols=columns, num_warps=warps)
 
@@ -86,6 +99,29 @@ def column_cut(width: int, unit: int, wanted: int) -> int:
         return waste * (1.0 + 0.05 * (distance - 1.0)), -columns
 
     return min(candidates, key=cost)
+
+
+def chunk_cut(width: int, unit: int) -> int:
+    """The columns of a chunk: `unit` times a power of two, with the least padding, the widest of equals.
+
+    Returns at least `width` when the row is best left whole.
+    """
+    candidates = [unit]
+    while candidates[-1] < width:
+        candidates.append(2 * candidates[-1])
+    whole = candidates[-1]
+    if whole == width:
+        return whole
+
+    def fits(columns: int) -> bool:
+        return columns == whole or (columns in _CHUNK_COLS and width <= _MAX_CHUNKS * columns)
+
+    return min(filter(fits, candidates), key=lambda columns: (-(-width // columns) * columns, -columns))
+
+
+def _padded(columns: int, unit: int) -> int:
+    """Elements of a tile of `columns`, a power of two."""
+    return _next_power_of_two(unit) * (columns // unit)
 
 
 def _next_power_of_two(number: int) -> int:

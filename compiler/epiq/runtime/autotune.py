@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,11 +58,11 @@ def candidates(program: RowProgram, default: Schedule, num_rows: int) -> list[Sc
     found = [default]
     for warps in (default.num_warps // 2, default.num_warps * 2):
         if 1 <= warps <= 16:
-            found.append(Schedule(default.block_rows, default.block_cols, warps, default.num_stages))
+            found.append(replace(default, num_warps=warps))
     for rows in (2, 4):
         wide = rows * program.row_width > 16384
         if not wide and rows <= num_rows and rows != default.block_rows:
-            found.append(Schedule(rows, default.block_cols, default.num_warps, default.num_stages))
+            found.append(replace(default, block_rows=rows))
     return list(dict.fromkeys(found))
 
 
