@@ -1,4 +1,4 @@
-"""lit: every .mlir and .ttir file with a RUN line is a test."""
+"""lit: every .mlir file is a test."""
 
 import os
 
@@ -6,7 +6,7 @@ import lit.formats
 
 config.name = "epiq"  # noqa: F821
 config.test_format = lit.formats.ShTest()  # noqa: F821
-config.suffixes = [".mlir", ".ttir"]  # noqa: F821
+config.suffixes = [".mlir"]  # noqa: F821
 config.test_source_root = os.path.dirname(__file__)  # noqa: F821
 root = os.path.dirname(config.test_source_root)  # noqa: F821
 config.test_exec_root = os.path.join(root, "build", "test")  # noqa: F821

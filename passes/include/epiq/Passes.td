@@ -203,7 +203,8 @@ def ConvertTritonVersion : Pass<"epiq-convert-triton-version", "mlir::ModuleOp">
     stores and polls, (V2) `ignore_cta` and (V3) cache policies of one target in
     3.6; (V4) block pointers in 3.9.
   }];
-  let dependentDialects = ["mlir::gpu::GPUDialect", "mlir::arith::ArithDialect"];
+  let dependentDialects = ["mlir::gpu::GPUDialect", "mlir::arith::ArithDialect",
+                           "::epiq::tt::TritonDialect", "::epiq::ttg::TritonGPUDialect"];
   let options = [
     Option<"to", "to", "std::string", /*default=*/"\"3.6\"", "The release: 3.6 or 3.9">];
 }

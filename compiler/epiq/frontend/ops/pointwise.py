@@ -73,6 +73,9 @@ def div(scope: Scope) -> Emitted:
     operands = both(scope, scope.dtype)
     if operands is None:
         return None
+    number = scope.arg(1)
+    if isinstance(number, int | float):
+        return rounded(scope, scope.divided(operands[0], float(number)))
     return rounded(scope, scope.emitter.binary("arith.divf", *operands))
 
 

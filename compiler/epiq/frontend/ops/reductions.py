@@ -53,8 +53,7 @@ def mean(scope: Scope) -> Emitted:
     total, count = found if found is not None else (None, None)
     if total is None or count is None:
         return None
-    divisor = scope.emitter.splat(float(count), total.dtype, total.shape)
-    return scope.emitter.cast(scope.emitter.binary("arith.divf", total, divisor), scope.dtype)
+    return scope.emitter.cast(scope.divided(total, float(count)), scope.dtype)
 
 
 def _extremum(kind: str) -> EmitFn:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -96,3 +97,15 @@ class Scope:
         is_cpu_scalar = fake is not None and fake.dim() == 0 and fake.device.type == "cpu"
         value = found if is_cpu_scalar else self.emitter.cast(found, common)
         return self.emitter.broadcast(self.emitter.cast(value, math), self.shape)
+
+    def divided(self, x: Value, number: float) -> Value:
+        """`x / number` with the rounding of torch's kernels on the device at hand.
+
+        Those for CUDA multiply by the reciprocal, itself rounded to the math type.
+        """
+        if self.result.device.type != "cuda":
+            return self.emitter.binary("arith.divf", x, self.emitter.splat(number, x.dtype, x.shape))
+        exact = np.float64 if x.dtype == torch.float64 else np.float32
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = float(exact(1.0) / exact(number))
+        return self.emitter.binary("arith.mulf", x, self.emitter.splat(inverse, x.dtype, x.shape))
