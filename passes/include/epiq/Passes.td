@@ -209,4 +209,38 @@ def ConvertTritonVersion : Pass<"epiq-convert-triton-version", "mlir::ModuleOp">
     Option<"to", "to", "std::string", /*default=*/"\"3.6\"", "The release: 3.6 or 3.9">];
 }
 
+//===----------------------------------------------------------------------===//
+// Kernels that epiq made (lib/Transforms)
+//===----------------------------------------------------------------------===//
+
+def CheapenDivision : Pass<"epiq-cheapen-division", "mlir::ModuleOp"> {
+  let summary = "Divide no more exactly than the result can show";
+  let description = [{
+    An IEEE division is a dozen instructions and a branch, and a quantization
+    has one for each value. The values of a group share their divisor, so one
+    division makes its reciprocal, and a multiplication and a residual step give
+    each quotient:
+    ```mlir
+    %d = tt.broadcast %s : tensor<2x1xf32> -> tensor<2x128xf32>
+    %y = tt.precise_divf %x, %d : tensor<2x128xf32>
+    // becomes
+    %r = tt.precise_divf %one, %s : tensor<2x1xf32>
+    %q = arith.mulf %x, %r_wide : tensor<2x128xf32>
+    %n = math.fma %q, %s_wide, %minus_x : tensor<2x128xf32>
+    %y = math.fma %n, %minus_r_wide, %q : tensor<2x128xf32>
+    ```
+    The fp8 value is the same bit for bit (a test goes through every dividend
+    and tie that could tell them apart). Legal when (D1) the divisor is an f32
+    repeated for several quotients; (D2) what is finite of it lies in 2^-80 to
+    2^126; (D3) it is at least a fixed part of the magnitude of the dividend, as
+    amax / 448 is, so that no quotient overflows; (D4) the dividend is a widened
+    bf16 or f16; (D5) the quotient is only clamped and cast to fp8.
+
+    Where (D6) the divisor is made of an exponential, as in silu, its error is
+    that of `ex2.approx`, 2 ulp, and the division becomes `arith.divf`, which has
+    the same. Only for kernels that epiq wrote: in a user's, precise means it.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
 #endif // EPIQ_PASSES
