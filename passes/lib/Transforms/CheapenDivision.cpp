@@ -23,8 +23,8 @@ namespace epiq {
 
 namespace {
 
-// D2: within these a reciprocal is a normal number, and a residual is exact
-// wherever the quotient does not round to an fp8 zero.
+// D2: within these a reciprocal is a normal number, and so is what a residual
+// is made of wherever the quotient does not round to an fp8 zero.
 constexpr double kLeastDivisor = 0x1p-80, kMostDivisor = 0x1p126;
 // D3: how far a quotient may grow; far from f32's end, and above any fp8.
 constexpr double kMostQuotient = 0x1p40;
