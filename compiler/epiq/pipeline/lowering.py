@@ -32,10 +32,10 @@ def _lower_text(text: str, schedule: Schedule, version: str) -> str:
 
 
 def pass_text(schedule: Schedule) -> str:
-    """The lowering pass with its options, as `epiq-opt` takes it."""
+    """The passes from a row program to a kernel, as `epiq-opt` takes them."""
     return (
         "epiq-lower-row-program{"
         f"block-rows={schedule.block_rows} block-cols={schedule.block_cols} "
         f"chunk-cols={schedule.chunk_cols} num-warps={schedule.num_warps}"
-        "}"
+        "},epiq-cheapen-division"
     )
