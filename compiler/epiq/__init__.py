@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from epiq.backend import epiq as backend
     from epiq.errors import EpiqError, IRError, PassError, UnsupportedError
     from epiq.formats import QuantFormat, dequantize, quantize
+    from epiq.fuse import Epilogue, Fused, FusionError, Quantize
+    from epiq.fuse import fuse as fuse
     from epiq.report import Report, explain
 
 __all__ = [
+    "Epilogue",
     "EpiqError",
+    "Fused",
+    "FusionError",
     "IRError",
     "PassError",
     "QuantFormat",
+    "Quantize",
     "Report",
     "UnsupportedError",
     "__version__",
@@ -28,21 +34,27 @@ __all__ = [
     "dequantize",
     "explain",
     "formats",
+    "fuse",
     "quantize",
 ]
 
 # Public name -> module and the name there ("" for the module itself).
 _HOMES = {
     "EpiqError": ("epiq.errors", "EpiqError"),
+    "Epilogue": ("epiq.fuse", "Epilogue"),
+    "Fused": ("epiq.fuse", "Fused"),
+    "FusionError": ("epiq.fuse", "FusionError"),
     "IRError": ("epiq.errors", "IRError"),
     "PassError": ("epiq.errors", "PassError"),
     "QuantFormat": ("epiq.formats", "QuantFormat"),
+    "Quantize": ("epiq.fuse", "Quantize"),
     "Report": ("epiq.report", "Report"),
     "UnsupportedError": ("epiq.errors", "UnsupportedError"),
     "backend": ("epiq.backend", "epiq"),
     "dequantize": ("epiq.formats", "dequantize"),
     "explain": ("epiq.report", "explain"),
     "formats": ("epiq.formats", ""),
+    "fuse": ("epiq.fuse", ""),
     "quantize": ("epiq.formats", "quantize"),
 }
 

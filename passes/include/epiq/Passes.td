@@ -185,6 +185,77 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
 }
 
 //===----------------------------------------------------------------------===//
+// Epilogues (lib/Analysis/TileStore*, lib/Transforms/FuseEpilogue*)
+//===----------------------------------------------------------------------===//
+
+def FuseEpilogue : Pass<"epiq-fuse-epilogue", "mlir::ModuleOp"> {
+  let summary = "Move a row program into the kernel that produces its first input";
+  let description = [{
+    The module holds a kernel, one public `tt.func`, and an epilogue, one
+    `epiq.row_program` in a `func.func`. At each store of the kernel to its
+    argument number `output`, the epilogue is computed on the tile that is
+    stored, as stored (rounded to the output's element type), and its results
+    are stored beside it or, without `keep-output`, instead of it.
+    ```mlir
+    tt.func public @kernel(%x: !tt.ptr<f32>, %out: !tt.ptr<f32>, %n: i32, %stride: i32) {
+      ...
+      %ptrs = tt.addptr %row_ptr, %cols : tensor<128x!tt.ptr<f32>>, tensor<128xi32>
+      tt.store %ptrs, %y, %mask : tensor<128x!tt.ptr<f32>>
+      tt.return
+    }
+    func.func @epilogue(%x: tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
+      %q = epiq.row_program @cast (%x) {layouts = [#epiq.layout<row_major>]} ...
+    // becomes
+    tt.func public @kernel(%x: !tt.ptr<f32>, %out: !tt.ptr<f32>, %n: i32, %stride: i32,
+                           %q: !tt.ptr<f8E4M3FN>, %q_stride: i64) {
+      ...
+      %cast = tt.fp_to_fp %y, rounding = rtne : tensor<128xf32> -> tensor<128xf8E4M3FN>
+      tt.store %q_ptrs, %q_row, %q_mask : tensor<1x128x!tt.ptr<f8E4M3FN>>
+      tt.return
+    }
+    ```
+    The row of an epilogue stands for a row of the output: where no reduction
+    spans it, its width is only an example (a multiple of the period of the
+    epilogue, that is of its groups), and the kernel may store rows of any
+    length. Where one does, the width is the length of the rows.
+
+    New arguments follow those of the kernel: for each input of the epilogue but
+    the first, a pointer and, if it has rows, the distance between them in
+    elements (i64); then for each result a pointer and one distance (i64),
+    between rows if its layout is row-major and between columns if it is
+    column-major. Other distances are 1. `divisibility` gives each new argument
+    its `tt.divisibility`, in that order (1 or missing: none).
+
+    Legal when
+    - (E1) the kernel is one public function that calls no other, and argument
+      `output` is a pointer or a tensor descriptor;
+    - (E2) the kernel only stores to it: nothing reads it back, combines in
+      memory (atomics, split-K), or takes its pointer where it cannot be followed;
+    - (E3) the rows and columns that each store covers can be recovered from its
+      address: rows lie at multiples of one stride, columns next to each other;
+    - (E4) no element is stored twice: the tile moves with every loop around the
+      store, and two stores are apart or in different branches;
+    - (E5) no group straddles two tiles: the columns of the tile, and its first
+      column, are multiples of the epilogue's period;
+    - (E6) a reduction that spans the row has it in one tile: the tile starts at
+      column 0 and has as many columns as the row;
+    - (E7) the mask of a store is a conjunction of conditions on rows and on
+      columns; elements beyond it count as zeros in reductions;
+    - (E8) the epilogue's first input has the element type that is stored, and
+      the epilogue reads it whole;
+    - (E9) the epilogue's results and other inputs can be addressed by tiles.
+  }];
+  let options = [
+    Option<"output", "output", "int64_t", /*default=*/"0",
+           "The kernel's argument that the epilogue reads">,
+    Option<"keepOutput", "keep-output", "bool", /*default=*/"false",
+           "Keep the stores to it">,
+    ListOption<"divisibility", "divisibility", "int64_t",
+               "What divides each new argument">];
+  let dependentDialects = ["::epiq::tt::TritonDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // Triton's releases
 //===----------------------------------------------------------------------===//
 

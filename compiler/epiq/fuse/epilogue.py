@@ -1,0 +1,144 @@
+"""What is computed on a tile before it is stored: a torch function of the stored values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epiq.formats import QuantFormat, quantize
+
+_QUANTIZED = (torch.float8_e4m3fn, torch.float8_e5m2, torch.int8)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """A torch function of a kernel's output, `fn(y, *inputs)`, to be computed where the output is made.
+
+    Args:
+      fn: plain torch code without side effects. `y` is the output as a matrix (rows, columns) in its
+        dtype; the function returns tensors with the same rows. Its other parameters are tensors, given
+        by their names when the fused kernel is launched: (rows, columns) like `y`, one value a row
+        (rows, 1), one value a column (columns,), or a single value.
+      outputs: the names of the results, by which tensors for them are given at launch. By default
+        `q` and `scale` for a quantized result and its scales, `q` for a quantized result alone, `out`
+        for one of another dtype, else `out0`, `out1`, and so on.
+    Raises: TypeError if `fn` is no function of at least one positional parameter; ValueError for
+      names that repeat or are no identifiers.
+    """
+
+    fn: Callable[..., Any]
+    outputs: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.fn):
+            raise TypeError(f"fn must be a function of the kernel's output, got {type(self.fn).__name__}")
+        object.__setattr__(self, "inputs", _parameters(self.fn)[1:])
+        if self.outputs is not None:
+            if isinstance(self.outputs, str):
+                raise TypeError(f"outputs must be a tuple of names, got {self.outputs!r}")
+            object.__setattr__(self, "outputs", tuple(self.outputs))
+            _check_names((*self.inputs, *self.outputs))
+
+    def compute(self, y: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        """The results of `fn`, as a tuple."""
+        results = self.fn(y, *inputs)
+        if isinstance(results, Tensor):
+            return (results,)
+        if isinstance(results, (tuple, list)) and results and all(isinstance(r, Tensor) for r in results):
+            return tuple(results)
+        raise TypeError(f"an epilogue returns a tensor or a tuple of tensors, got {type(results).__name__}")
+
+    def names(self, results: Sequence[Tensor]) -> tuple[str, ...]:
+        """The names of the results."""
+        if self.outputs is not None:
+            if len(self.outputs) != len(results):
+                raise ValueError(
+                    f"outputs names {self.outputs}, but the epilogue returns {len(results)} tensors"
+                )
+            return self.outputs
+        if results[0].dtype in _QUANTIZED and len(results) <= 2:
+            return ("q", "scale")[: len(results)]
+        if len(results) == 1:
+            return ("out",)
+        return tuple(f"out{i}" for i in range(len(results)))
+
+
+class Quantize(Epilogue):
+    """Quantization to a format: `fused[grid](..., q=q, scale=scale)`.
+
+    Args: fmt: one of epiq.formats; its groups must lie in the kernel's tiles.
+      scale: of a static format, its scale as a number; without it the scale is an input, a tensor of
+        one f32 value given at launch as `scale=`.
+      outputs: other names for `q` and `scale`, where the kernel has arguments of these names.
+    The results are those of `epiq.quantize`: q of the format's element, and, unless the format is
+    static, scale of shape `fmt.scale_shape(y.shape)`.
+    """
+
+    fmt: QuantFormat
+
+    def __init__(
+        self, fmt: QuantFormat, scale: float | None = None, outputs: tuple[str, ...] | None = None
+    ) -> None:
+        if not isinstance(fmt, QuantFormat):
+            raise TypeError(f"fmt must be a QuantFormat, got {type(fmt).__name__}")
+        if scale is not None and not fmt.static:
+            raise ValueError(f"{fmt.name} computes its scales, got scale = {scale}")
+        if fmt.granularity == "tensor" and not fmt.static:
+            raise ValueError(
+                f"{fmt.name} needs the maximum over the whole tensor, which no tile of a kernel holds"
+            )
+        object.__setattr__(self, "fmt", fmt)
+        super().__init__(_quantizer(fmt, scale), outputs or (("q",) if fmt.static else ("q", "scale")))
+
+    def __repr__(self) -> str:
+        return f"Quantize({self.fmt.name})"
+
+
+def _quantizer(fmt: QuantFormat, scale: float | None) -> Callable[..., Any]:
+    if not fmt.static:
+
+        def dynamic(y: Tensor) -> tuple[Tensor, Tensor]:
+            return quantize(y, fmt)
+
+        return dynamic
+    if scale is not None:
+
+        def fixed(y: Tensor) -> Tensor:
+            return quantize(y, fmt, scale)[0]
+
+        return fixed
+
+    def given(y: Tensor, scale: Tensor) -> Tensor:
+        return quantize(y, fmt, scale)[0]
+
+    return given
+
+
+def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"fn has no signature to read its inputs from: {error}") from None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    for parameter in parameters:
+        if parameter.kind not in positional and parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"fn must name its inputs, got parameter {parameter}")
+    # A parameter with a default is part of the function, not an input.
+    names = tuple(p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty)
+    if not names:
+        raise TypeError("fn must take the kernel's output as its first parameter")
+    return names
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"{name!r} is no name for an output")
+    if len(set(names)) != len(names):
+        raise ValueError(f"names repeat: {', '.join(names)}")

@@ -1,0 +1,120 @@
+"""Runs a fused kernel: in the executor on CPU tensors, through Triton on CUDA tensors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epiq import codegen
+from epiq.codegen import Compiled, Target
+from epiq.fuse.kernel import Bound
+from epiq.fuse.specialize import Specialization
+
+
+def launch(
+    specialization: Specialization,
+    bound: Bound,
+    grid: tuple[int, int, int],
+    extra: Sequence[tuple[Tensor, int | None]],
+    device: torch.device,
+) -> None:
+    """Launches over `grid`.
+
+    Args: extra: the epilogue's tensors and, where they have several rows, their strides.
+    Raises: ValueError for tensors that are neither on the CPU nor on a CUDA device.
+    """
+    if 0 in grid:
+        return
+    if device.type == "cpu":
+        _run_on_cpu(specialization, bound, grid, extra)
+    elif device.type == "cuda":
+        _run_on_gpu(specialization, bound, grid, extra, device)
+    else:
+        raise ValueError(f"tensors must be on the CPU or a CUDA device to be computed, got {device}")
+
+
+def _run_on_cpu(
+    specialization: Specialization,
+    bound: Bound,
+    grid: tuple[int, int, int],
+    extra: Sequence[tuple[Tensor, int | None]],
+) -> None:
+    from epiq.executor import run
+
+    args: list[Any] = []
+    for name in bound.runtime_names:
+        value = bound.values[name]
+        is_stand_in = isinstance(value, Tensor) and value.device.type == "meta"
+        args.append(0 if is_stand_in else value)
+        if hasattr(value, "block_shape"):
+            args.extend(value.shape)
+            args.extend(value.strides)
+    for tensor, stride in extra:
+        args.append(tensor)
+        if stride is not None:
+            args.append(stride)
+    run(specialization.fused_text, grid, args)
+
+
+def _run_on_gpu(
+    specialization: Specialization,
+    bound: Bound,
+    grid: tuple[int, int, int],
+    extra: Sequence[tuple[Tensor, int | None]],
+    device: torch.device,
+) -> None:
+    args: list[Any] = []
+    has_descriptors = any(hasattr(bound.values[name], "block_shape") for name in bound.runtime_names)
+    for name in bound.runtime_names:
+        value = bound.values[name]
+        if isinstance(value, Tensor):
+            args.append(0 if value.device.type == "meta" else value.data_ptr())
+        else:
+            args.append(value)
+    for tensor, stride in extra:
+        args.append(tensor.data_ptr())
+        if stride is not None:
+            args.append(stride)
+    with torch.cuda.device(device):
+        target = Target.current()
+        if target is None:
+            raise ValueError(f"no kernels for {torch.cuda.get_device_name(device)}: sm_90 and sm_100 only")
+        compiled = specialization.compiled(target)
+        if has_descriptors:
+            kinds = [bound.signature[name] for name in bound.runtime_names]
+            for _, stride in extra:
+                kinds += ["*i8"] if stride is None else ["*i8", "i64"]
+            _with_triton_launcher(compiled, tuple(kinds))[grid](*args)
+            return
+        codegen.load(compiled)(grid, args, torch.cuda.current_stream(device).cuda_stream)
+
+
+_compiled_by_triton: dict[str, Any] = {}
+
+
+def _with_triton_launcher(compiled: Compiled, kinds: Sequence[str]) -> Any:
+    """The kernel as Triton loads it: only its own launcher encodes descriptors.
+
+    Args: kinds: types of the arguments, a descriptor being one.
+    """
+    known = _compiled_by_triton.get(compiled.key)
+    if known is not None:
+        return known
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    options = {"num_warps": compiled.metadata["num_warps"], "num_stages": compiled.metadata["num_stages"]}
+    options["enable_fp_fusion"] = compiled.metadata["enable_fp_fusion"]
+    with tempfile.TemporaryDirectory(prefix="epiq-") as folder:
+        path = Path(folder) / "kernel.ttir"
+        path.write_text(compiled.ttir)
+        kernel = triton.compile(
+            str(path), target=GPUTarget("cuda", compiled.target.arch, 32), options=options
+        )
+    kernel.src.signature = dict(enumerate(kinds))
+    return _compiled_by_triton.setdefault(compiled.key, kernel)

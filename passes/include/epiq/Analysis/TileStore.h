@@ -1,0 +1,66 @@
+//===- TileStore.h - Which rows and columns a store covers ------*- C++ -*-===//
+// A kernel stores its result tile by tile. For each store to one argument this
+// analysis recovers, from the address arithmetic, the rows and columns of the
+// result that the tile covers. The rules it checks (E2-E4, E7) are stated with
+// epiq-fuse-epilogue in Passes.td.
+//===----------------------------------------------------------------------===//
+
+#ifndef EPIQ_ANALYSIS_TILESTORE_H
+#define EPIQ_ANALYSIS_TILESTORE_H
+
+#include "epiq/Analysis/IndexForm.h"
+#include "epiq/TritonIR/Triton.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <string>
+
+namespace epiq {
+
+// One condition of a store's mask: a comparison, or a truth value that cannot
+// be taken apart.
+struct TileBound {
+  // The dimension of the tile along which it varies, -1 for none.
+  int dim = -1;
+  // Null for a comparison; else i1, or a tensor of i1 that varies along `dim`.
+  mlir::Value opaque;
+  mlir::arith::CmpIPredicate predicate = mlir::arith::CmpIPredicate::slt;
+  IndexForm lhs, rhs;
+};
+
+// A store of a tile of a matrix whose rows are contiguous.
+struct TileStore {
+  mlir::Operation *op = nullptr;
+  // The tensor that is stored.
+  mlir::Value value;
+  // Its dimensions that are rows (-1: one row) and columns.
+  int rowDim = -1, colDim = -1;
+  int64_t numRows = 1, numCols = 1;
+  // The row of an element, varying along `rowDim` at most, and the first
+  // column.
+  IndexForm row, colStart;
+  // Not zero if the kernel does not say what is row and what is column: the
+  // tile then starts at row `row + rest / rowStride`, column
+  // `colStart + rest % rowStride`.
+  IndexForm rest, rowStride;
+  // A 1-d store to a 1-d index space: `row` is zero and `colStart` the position
+  // in the whole tensor.
+  bool flat = false;
+  llvm::SmallVector<TileBound, 0> bounds;
+};
+
+// Why an analysis gave up, and at which op.
+struct StoreRefusal {
+  mlir::Operation *op = nullptr;
+  std::string reason;
+};
+
+// The stores to `output`, an argument of `func`, in program order, each of them
+// analysed. On failure `refusal` says why, rule first.
+mlir::FailureOr<llvm::SmallVector<TileStore, 0>>
+analyzeStores(tt::FuncOp func, mlir::BlockArgument output,
+              StoreRefusal &refusal);
+
+} // namespace epiq
+
+#endif // EPIQ_ANALYSIS_TILESTORE_H

@@ -1,0 +1,96 @@
+//===- TileStoreDescriptor.cpp - Stores through tensor descriptors --------===//
+// Passes.td states the rule E3 with epiq-fuse-epilogue.
+//===----------------------------------------------------------------------===//
+
+#include "TileStoreDetail.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace mlir;
+
+namespace epiq::detail {
+
+namespace {
+
+// The shape of the tensor behind a descriptor, one scalar for each dimension.
+// A descriptor that is an argument is followed by its shape (i32) and its
+// strides (i64), which is how Triton passes one.
+FailureOr<SmallVector<Value>> shapeOf(Value descriptor, unsigned rank) {
+  if (auto make = descriptor.getDefiningOp<tt::MakeTensorDescOp>())
+    return llvm::to_vector(make.getShape());
+  auto argument = dyn_cast<BlockArgument>(descriptor);
+  if (!argument)
+    return failure();
+  Block *entry = argument.getOwner();
+  unsigned first = argument.getArgNumber() + 1;
+  if (first + 2 * rank > entry->getNumArguments())
+    return failure();
+  SmallVector<Value> shape;
+  for (unsigned i = 0; i < rank; ++i) {
+    if (!entry->getArgument(first + i).getType().isInteger(32) ||
+        !entry->getArgument(first + rank + i).getType().isInteger(64))
+      return failure();
+    shape.push_back(entry->getArgument(first + i));
+  }
+  return shape;
+}
+
+TileBound isBelow(int dim, IndexForm position, Value size) {
+  TileBound bound;
+  bound.dim = dim;
+  bound.lhs = std::move(position);
+  bound.rhs = IndexForm::ofScalar(size);
+  return bound;
+}
+
+} // namespace
+
+FailureOr<TileStore> locateDescriptorStore(Operation *op,
+                                           StoreRefusal &refusal) {
+  auto store = cast<tt::DescriptorStoreOp>(op);
+  auto type = cast<RankedTensorType>(store.getSrc().getType());
+  unsigned rank = store.getIndices().size();
+  FailureOr<SmallVector<Value>> shape = shapeOf(store.getDesc(), rank);
+  if (failed(shape)) {
+    refuse(refusal, op,
+           "E3: the shape behind the descriptor is not known: it is neither "
+           "made in the kernel nor an argument followed by its shape");
+    return failure();
+  }
+  if (rank < 2 || type.getRank() != rank ||
+      llvm::any_of(
+          type.getShape().drop_back(2),
+          [](int64_t size) { return size != 1; })) {
+    refuse(refusal, op,
+           "E3: the tile of the descriptor is not one of rows and columns");
+    return failure();
+  }
+  TileStore tile;
+  tile.op = op;
+  tile.value = store.getSrc();
+  tile.rowDim = rank - 2;
+  tile.colDim = rank - 1;
+  tile.numRows = type.getDimSize(tile.rowDim);
+  tile.numCols = type.getDimSize(tile.colDim);
+  IndexForm rowInMatrix;
+  for (auto [i, index] : llvm::enumerate(store.getIndices())) {
+    IndexForm start = *getIndexForm(index, {});
+    IndexForm size = *getIndexForm((*shape)[i], {});
+    int dim = static_cast<int>(i);
+    bool isRow = dim == tile.rowDim, isCol = dim == tile.colDim;
+    IndexForm position = isRow || isCol ? start + IndexForm::along(dim) : start;
+    tile.bounds.push_back(
+        isBelow(isRow || isCol ? dim : -1, position, (*shape)[i]));
+    if (isCol) {
+      tile.colStart = start;
+      continue;
+    }
+    // Leading dimensions are rows too: (i0 * size1 + i1) * size2 + i2.
+    tile.row = *tile.row.times(size) + start;
+    if (isRow)
+      tile.row.add(IndexForm::along(dim).getTerms().front());
+  }
+  return tile;
+}
+
+} // namespace epiq::detail

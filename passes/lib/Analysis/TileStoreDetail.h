@@ -1,0 +1,43 @@
+//===- TileStoreDetail.h - The parts of the tile store analysis -*- C++ -*-===//
+
+#ifndef EPIQ_ANALYSIS_TILESTOREDETAIL_H
+#define EPIQ_ANALYSIS_TILESTOREDETAIL_H
+
+#include "epiq/Analysis/TileStore.h"
+
+#include "llvm/ADT/Twine.h"
+
+namespace epiq::detail {
+
+// Records why an analysis gave up.
+inline mlir::LogicalResult refuse(StoreRefusal &refusal, mlir::Operation *op,
+                                  const llvm::Twine &reason) {
+  refusal.op = op;
+  refusal.reason = reason.str();
+  return mlir::failure();
+}
+
+// E2: finds every store to `output`, through whatever pointers lead there.
+mlir::FailureOr<llvm::SmallVector<mlir::Operation *>>
+findStores(mlir::BlockArgument output, StoreRefusal &refusal);
+
+// E3: the rows and columns of one store, without its mask.
+mlir::FailureOr<TileStore> locatePointerStore(tt::StoreOp store,
+                                              StoreRefusal &refusal);
+mlir::FailureOr<TileStore> locateDescriptorStore(mlir::Operation *store,
+                                                 StoreRefusal &refusal);
+
+// E7: takes the mask of `tile.op` apart.
+mlir::LogicalResult readBounds(mlir::Value mask, TileStore &tile,
+                               StoreRefusal &refusal);
+
+// E4: no element is stored twice, as far as one program can tell.
+mlir::LogicalResult checkStoredOnce(llvm::ArrayRef<TileStore> tiles,
+                                    StoreRefusal &refusal);
+
+// An argument of a kernel as messages call it: argument 8.
+std::string describe(mlir::Value scalar);
+
+} // namespace epiq::detail
+
+#endif // EPIQ_ANALYSIS_TILESTOREDETAIL_H

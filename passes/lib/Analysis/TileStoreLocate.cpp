@@ -1,0 +1,205 @@
+//===- TileStoreLocate.cpp - Rows and columns from address arithmetic -----===//
+// Passes.td states the rule E3 with epiq-fuse-epilogue.
+//===----------------------------------------------------------------------===//
+
+#include "TileStoreDetail.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace mlir;
+
+namespace epiq::detail {
+
+namespace {
+
+bool isKernelArgument(Value scalar) {
+  auto argument = dyn_cast<BlockArgument>(scalar);
+  return argument && isa<tt::FuncOp>(argument.getOwner()->getParentOp());
+}
+
+// The elements between the first one of the output and those of `pointer`.
+std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims) {
+  IndexForm offset;
+  while (Operation *op = pointer.getDefiningOp()) {
+    Value source = op->getOperand(0);
+    if (isa<tt::AddPtrOp>(op)) {
+      std::optional<IndexForm> step = getIndexForm(op->getOperand(1), dims);
+      if (!step)
+        return std::nullopt;
+      offset = offset + *step;
+    } else if (isa<tt::SplatOp>(op)) {
+      dims.clear();
+    } else if (auto expand = dyn_cast<tt::ExpandDimsOp>(op)) {
+      dims.erase(dims.begin() + expand.getAxis());
+    } else if (auto trans = dyn_cast<tt::TransOp>(op)) {
+      SmallVector<int> sourceDims(dims.size());
+      for (auto [i, from] : llvm::enumerate(trans.getOrder()))
+        sourceDims[from] = dims[i];
+      dims = sourceDims;
+    } else if (!isa<tt::BroadcastOp>(op)) {
+      return std::nullopt;
+    }
+    pointer = source;
+  }
+  return offset;
+}
+
+// `term / divisor`, if the symbols of the divisor are all in the term.
+std::optional<IndexTerm> divide(const IndexTerm &term,
+                                const IndexTerm &divisor) {
+  if (term.coeff % divisor.coeff != 0)
+    return std::nullopt;
+  IndexTerm quotient = term;
+  quotient.coeff /= divisor.coeff;
+  for (Value scalar : divisor.scalars) {
+    auto *it = llvm::find(quotient.scalars, scalar);
+    if (it == quotient.scalars.end())
+      return std::nullopt;
+    quotient.scalars.erase(it);
+  }
+  return quotient;
+}
+
+IndexForm toForm(const IndexTerm &term) {
+  IndexForm form;
+  form.add(term);
+  return form;
+}
+
+// Columns are what lies next to each other: the dimension along which the
+// offset grows by one.
+int findColumnDim(const IndexForm &offset, int rank) {
+  int found = -1;
+  for (int dim = 0; dim < rank; ++dim) {
+    IndexForm along =
+        offset.filter([&](const IndexTerm &term) { return term.dim == dim; });
+    if (along == IndexForm::along(dim) && found < 0)
+      found = dim;
+  }
+  return found;
+}
+
+// The distance between rows: the factor of the position, or of the row numbers,
+// along the row dimension.
+std::optional<IndexTerm> findRowStride(const IndexForm &offset, int rowDim) {
+  std::optional<IndexTerm> stride;
+  for (const IndexTerm &term : offset.getTerms()) {
+    if (term.dim != rowDim)
+      continue;
+    if (!stride || term.isPosition())
+      stride = IndexTerm{term.coeff, term.scalars, -1, {}};
+  }
+  return stride;
+}
+
+// The distance between rows when a program stores one row: the kernel's
+// argument that multiplies the row number. Null if there is no one such.
+std::optional<IndexTerm> findRowStrideOfOneRow(const IndexForm &offset) {
+  Value stride;
+  for (const IndexTerm &term : offset.getTerms()) {
+    for (Value scalar : term.scalars) {
+      if (!isKernelArgument(scalar) || term.scalars.size() < 2)
+        continue;
+      if (stride && stride != scalar)
+        return std::nullopt;
+      stride = scalar;
+    }
+  }
+  if (!stride)
+    return std::nullopt;
+  return IndexTerm{1, {stride}, -1, {}};
+}
+
+// Whether a multiple of a scalar can be a column: a product with an argument
+// may be any stride, a number beyond the row's length is none.
+bool canBeColumn(const IndexTerm &term, const IndexTerm &rowStride) {
+  if (llvm::any_of(term.scalars, isKernelArgument))
+    return false;
+  return !rowStride.scalars.empty() ||
+         std::abs(term.coeff) < std::abs(rowStride.coeff);
+}
+
+// Shares the terms of `offset` out between rows, columns and what may be both.
+LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
+                          TileStore &tile, StoreRefusal &refusal) {
+  for (const IndexTerm &term : offset.getTerms()) {
+    if (term.dim >= 0 && term.dim == tile.colDim)
+      continue;
+    if (std::optional<IndexTerm> rows = divide(term, rowStride)) {
+      tile.row.add(*rows);
+      continue;
+    }
+    if (!term.isUniform())
+      return refuse(refusal, tile.op,
+                    "E3: the rows of the tile do not lie at multiples of one "
+                    "stride");
+    if (canBeColumn(term, rowStride))
+      tile.colStart.add(term);
+    else
+      tile.rest.add(term);
+  }
+  tile.rowStride = toForm(rowStride);
+  if (tile.rest.getTerms().empty())
+    return success();
+  // Columns that join the rest wrap with it at the end of a row.
+  tile.rest = tile.rest + tile.colStart;
+  tile.colStart = IndexForm();
+  return success();
+}
+
+LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
+                     StoreRefusal &refusal) {
+  int rank = type.getRank();
+  if (rank > 2)
+    return refuse(refusal, store,
+                  "E3: the tile has " + Twine(rank) +
+                      " dimensions, rows and columns are two");
+  SmallVector<int> dims = llvm::to_vector(llvm::seq(rank));
+  std::optional<IndexForm> offset = getOffset(store.getPtr(), dims);
+  if (!offset)
+    return refuse(refusal, store,
+                  "E3: the address is no sum of rows and columns");
+  tile.colDim = findColumnDim(*offset, rank);
+  if (tile.colDim < 0)
+    return refuse(refusal, store,
+                  "E3: no dimension of the tile is contiguous in memory: a "
+                  "stride of 1 must be a constant of the kernel");
+  tile.numCols = type.getDimSize(tile.colDim);
+  std::optional<IndexTerm> rowStride;
+  if (rank == 2) {
+    tile.rowDim = 1 - tile.colDim;
+    tile.numRows = type.getDimSize(tile.rowDim);
+    rowStride = findRowStride(*offset, tile.rowDim);
+    if (!rowStride && tile.numRows != 1)
+      return refuse(refusal, store,
+                    "E3: all rows of the tile have one address");
+  }
+  if (!rowStride)
+    rowStride = findRowStrideOfOneRow(*offset);
+  if (rowStride)
+    return splitOffset(*offset, *rowStride, tile, refusal);
+  tile.flat = true;
+  tile.colStart = offset->getUniform();
+  return success();
+}
+
+} // namespace
+
+FailureOr<TileStore> locatePointerStore(tt::StoreOp store,
+                                        StoreRefusal &refusal) {
+  auto type = dyn_cast<RankedTensorType>(store.getPtr().getType());
+  if (!type)
+    return refuse(refusal, store,
+                  "E3: the kernel stores single elements or block pointers, "
+                  "not tiles of addresses");
+  TileStore tile;
+  tile.op = store;
+  tile.value = store.getValue();
+  if (failed(locate(store, type, tile, refusal)))
+    return failure();
+  if (store.getMask() && failed(readBounds(store.getMask(), tile, refusal)))
+    return failure();
+  return tile;
+}
+
+} // namespace epiq::detail

@@ -1,0 +1,146 @@
+//===- FuseEpilogue.cpp - Move a row program into a kernel's stores -------===//
+// Passes.td states the rules E1-E9; each guard below names the rule it checks.
+// Nothing is changed before every store has passed all of them.
+//===----------------------------------------------------------------------===//
+
+#include "FuseEpilogueDetail.h"
+
+#include "epiq/Graph/Graph.h"
+#include "epiq/Passes.h"
+#include "epiq/TritonIR/Triton.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+using namespace mlir;
+
+namespace epiq {
+#define GEN_PASS_DEF_FUSEEPILOGUE
+#include "epiq/Passes.h.inc"
+
+namespace {
+
+// E1: the one function of the module, if it is a kernel by itself.
+FailureOr<tt::FuncOp> findKernel(ModuleOp module, StoreRefusal &refusal) {
+  tt::FuncOp kernel;
+  for (auto func : module.getOps<tt::FuncOp>()) {
+    if (kernel) {
+      refusal = {func, "E1: the module has a second function, @" +
+                           func.getName().str()};
+      return failure();
+    }
+    kernel = func;
+  }
+  if (!kernel || kernel.isDeclaration() || !kernel.isPublic()) {
+    refusal = {module, "E1: the module has no public function with a body"};
+    return failure();
+  }
+  return kernel;
+}
+
+// E1: the argument that the epilogue reads.
+FailureOr<BlockArgument> findOutput(tt::FuncOp kernel, int64_t number,
+                                    StoreRefusal &refusal) {
+  int64_t count = kernel.getNumArguments();
+  if (number < 0 || number >= count) {
+    refusal = {kernel, "E1: output " + std::to_string(number) + " of " +
+                           std::to_string(count) + " arguments"};
+    return failure();
+  }
+  BlockArgument output = kernel.getArgument(number);
+  if (!isa<tt::PointerType, tt::TensorDescType>(output.getType())) {
+    refusal = {kernel, "E1: argument " + std::to_string(number) +
+                           " is neither a pointer nor a tensor descriptor"};
+    return failure();
+  }
+  return output;
+}
+
+// Erases what only the store at `op` needed.
+void eraseWithOperands(Operation *op) {
+  SmallVector<Operation *> worklist{op};
+  while (!worklist.empty()) {
+    Operation *next = worklist.pop_back_val();
+    llvm::SetVector<Operation *> makers;
+    for (Value operand : next->getOperands())
+      if (Operation *maker = operand.getDefiningOp())
+        makers.insert(maker);
+    next->erase();
+    for (Operation *maker : makers)
+      if (isOpTriviallyDead(maker))
+        worklist.push_back(maker);
+  }
+}
+
+struct FuseEpilogue : impl::FuseEpilogueBase<FuseEpilogue> {
+  using FuseEpilogueBase::FuseEpilogueBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    graph::RowProgramOp program;
+    module.walk(
+        [&](graph::RowProgramOp op) { program = program ? program : op; });
+    if (!program) {
+      module.emitError("no epiq.row_program to fuse");
+      return signalPassFailure();
+    }
+    StoreRefusal refusal;
+    if (failed(fuse(module, program, refusal)))
+      refusal.op->emitRemark() << "not fused: " << refusal.reason;
+  }
+
+private:
+  LogicalResult fuse(ModuleOp module, graph::RowProgramOp program,
+                     StoreRefusal &refusal);
+};
+
+LogicalResult FuseEpilogue::fuse(ModuleOp module, graph::RowProgramOp program,
+                                 StoreRefusal &refusal) {
+  FailureOr<tt::FuncOp> kernel = findKernel(module, refusal);
+  if (failed(kernel))
+    return failure();
+  FailureOr<BlockArgument> argument = findOutput(*kernel, output, refusal);
+  if (failed(argument))
+    return failure();
+  FailureOr<SmallVector<TileStore, 0>> tiles =
+      analyzeStores(*kernel, *argument, refusal);
+  if (failed(tiles))
+    return failure();
+  refusal.op = program;
+  FailureOr<detail::Epilogue> epilogue =
+      detail::readEpilogue(program, refusal.reason);
+  if (failed(epilogue))
+    return failure();
+  for (const TileStore &tile : *tiles)
+    if (failed(detail::checkTile(*epilogue, tile, refusal)))
+      return failure();
+
+  detail::EpilogueArguments arguments =
+      detail::addArguments(*kernel, *epilogue, divisibility);
+  for (const TileStore &tile : *tiles) {
+    // checkTile has shown that this succeeds: a failure is our own mistake.
+    if (failed(
+            detail::emitEpilogue(*epilogue, tile, arguments, refusal.reason)))
+      return tile.op->emitError() << refusal.reason, signalPassFailure(),
+             success();
+    tile.op->emitRemark() << "fused: @" << program.getSymName() << " into @"
+                          << kernel->getName() << ", tile " << tile.numRows
+                          << " x " << tile.numCols
+                          << (tile.flat ? ", flat" : "");
+  }
+  if (!keepOutput)
+    for (const TileStore &tile : *tiles)
+      eraseWithOperands(tile.op);
+  // The copy that was emitted has the same operands as the original.
+  epilogue->owner = nullptr;
+  if (auto function = program->getParentOfType<func::FuncOp>())
+    function.erase();
+  else
+    program.erase();
+  return success();
+}
+
+} // namespace
+} // namespace epiq

@@ -1,0 +1,58 @@
+"""Fused GEMMs as machine code, without a GPU: what the fusion must leave as it was."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+import user_kernels as kernels
+
+import epiq
+from epiq import codegen
+from epiq.formats import FP8_GROUP128
+
+SIZE = 1024
+TILE = {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 64, "num_warps": 8, "num_stages": 3}
+# The instructions of the tensor cores: Hopper's and Blackwell's.
+DOT = {"sm_90a": "wgmma.mma_async", "sm_100a": "tcgen05.mma"}
+
+
+def meta(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def specialize(layout: str):
+    fused = epiq.fuse(kernels.matmul_grouped, output="c_ptr", epilogue=epiq.Quantize(FP8_GROUP128))
+    scale = meta(SIZE, SIZE // 128, dtype=torch.float32)
+    if layout == "column_major":
+        scale = meta(SIZE // 128, SIZE, dtype=torch.float32).t()
+    strides = (SIZE, 1, SIZE, 1, SIZE, 1)
+    return fused.specialize(
+        meta(SIZE, SIZE), meta(SIZE, SIZE), None, SIZE, SIZE, SIZE, *strides, GROUP_M=8, **TILE,
+        q=meta(SIZE, SIZE, dtype=torch.float8_e4m3fn), scale=scale,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["row_major", "column_major"])
+@pytest.mark.parametrize("target", ["sm_90a", "sm_100a"])
+def test_keeps_tensor_cores_wide_stores_and_registers(target, layout):
+    compiled = specialize(layout).compiled(target)
+    assert DOT[target] in compiled.ptx
+    # Values leave 16 bytes a thread at a time, and nothing leaves in bytes.
+    assert re.search(r"st\.global(\.\w+)*\.v4\.b32", compiled.ptx)
+    assert not re.search(r"st\.global\.b8", compiled.ptx)
+    resources = codegen.ptxas_report(compiled)
+    assert (resources.spill_stores, resources.spill_loads) == (0, 0)
+
+
+def test_levels_of_ir():
+    made = specialize("row_major")
+    assert "tt.func public @matmul_grouped" in made.ir("kernel")
+    assert "epiq.row_program" in made.ir("epilogue")
+    assert "f8E4M3FN" in made.ir("fused")
+    assert "f8E4M3FN" not in made.ir("kernel")
+    with pytest.raises(ValueError, match="level 'ptx' is not one of kernel, epilogue, fused"):
+        made.ir("ptx")
+    with pytest.raises(ValueError, match="target 'sm_80' is not one of"):
+        made.ptx("sm_80")
