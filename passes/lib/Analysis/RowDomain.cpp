@@ -91,7 +91,7 @@ std::optional<unsigned> splitAcrossReshape(RankedTensorType from, unsigned lead,
 
 class Inference {
 public:
-  Inference(ArrayRef<Operation *> ops, llvm::DenseMap<Value, RowSplit> &splits,
+  Inference(ArrayRef<Operation *> ops, llvm::MapVector<Value, RowSplit> &splits,
             int64_t &widest)
       : splits(splits), widest(widest) {
     for (Operation *op : ops)
@@ -122,7 +122,7 @@ private:
       refusal = refuse(parts...);
   }
 
-  llvm::DenseMap<Value, RowSplit> &splits;
+  llvm::MapVector<Value, RowSplit> &splits;
   int64_t &widest;
   SmallVector<Operation *> ops;
   llvm::SmallPtrSet<Operation *, 32> members;

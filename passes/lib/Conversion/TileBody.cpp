@@ -37,7 +37,7 @@ SmallVector<Value> emitTileBody(ImplicitLocOpBuilder &builder,
   builder.setLoc(loc);
   SmallVector<Value> results;
   for (Value value : program.getYield().getValues())
-    results.push_back(body.lookup(value));
+    results.push_back(body.lookup(value).front());
   return results;
 }
 

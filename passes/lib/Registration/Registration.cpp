@@ -22,8 +22,8 @@
 namespace epiq {
 
 void registerDialects(mlir::DialectRegistry &registry) {
-  registry.insert<graph::EpiqDialect, tt::TritonDialect,
-                  ttg::TritonGPUDialect>();
+  registry
+      .insert<graph::EpiqDialect, tt::TritonDialect, ttg::TritonGPUDialect>();
   registry.insert<mlir::LLVM::LLVMDialect, mlir::arith::ArithDialect,
                   mlir::cf::ControlFlowDialect, mlir::func::FuncDialect,
                   mlir::gpu::GPUDialect, mlir::math::MathDialect,

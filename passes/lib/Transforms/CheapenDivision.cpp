@@ -45,7 +45,8 @@ std::optional<double> splatConstant(Value value) {
   return std::nullopt;
 }
 
-// Whether the op combines along an axis by the maximum of magnitudes or numbers.
+// Whether the op combines along an axis by the maximum of magnitudes or
+// numbers.
 bool isMaximum(tt::ReduceOp reduce) {
   if (reduce.getSrcs().size() != 1)
     return false;
@@ -134,13 +135,15 @@ double quotientBound(Value value, Value dividend) {
 
 // Whether all that becomes of `value` is a clamp and a cast to fp8.
 bool becomesFp8(Value value) {
-  return !value.use_empty() && llvm::all_of(value.getUsers(), [](Operation *op) {
-    if (auto cast = dyn_cast<tt::FpToFpOp>(op))
-      return getElementTypeOrSelf(cast.getType()).getIntOrFloatBitWidth() == 8;
-    return isa<arith::MaximumFOp, arith::MinimumFOp, tt::ClampFOp,
-               tt::ReshapeOp>(op) &&
-           becomesFp8(op->getResult(0));
-  });
+  return !value.use_empty() &&
+         llvm::all_of(value.getUsers(), [](Operation *op) {
+           if (auto cast = dyn_cast<tt::FpToFpOp>(op))
+             return getElementTypeOrSelf(cast.getType())
+                        .getIntOrFloatBitWidth() == 8;
+           return isa<arith::MaximumFOp, arith::MinimumFOp, tt::ClampFOp,
+                      tt::ReshapeOp>(op) &&
+                  becomesFp8(op->getResult(0));
+         });
 }
 
 Value splatLike(OpBuilder &builder, Location loc, Value like, double number) {
@@ -165,11 +168,10 @@ struct ShareReciprocal : OpRewritePattern<tt::PreciseDivFOp> {
           div, "D1: the divisor is not an f32 that several quotients share");
     Bounds bounds = boundsOf(divisor);
     if (!(bounds.least >= kLeastDivisor && bounds.most <= kMostDivisor))
-      return rewriter.notifyMatchFailure(
-          div, "D2: the divisor may be tiny or huge");
+      return rewriter.notifyMatchFailure(div,
+                                         "D2: the divisor may be tiny or huge");
     if (!(quotientBound(divisor, dividend) <= kMostQuotient))
-      return rewriter.notifyMatchFailure(
-          div, "D3: the quotient may overflow");
+      return rewriter.notifyMatchFailure(div, "D3: the quotient may overflow");
     auto widened = dividend.getDefiningOp<arith::ExtFOp>();
     if (!widened ||
         getElementTypeOrSelf(widened.getIn()).getIntOrFloatBitWidth() != 16)
@@ -184,9 +186,9 @@ struct ShareReciprocal : OpRewritePattern<tt::PreciseDivFOp> {
     Value one = splatLike(rewriter, loc, shared, 1.0);
     Value minusOne = splatLike(rewriter, loc, shared, -1.0);
     Value zero = splatLike(rewriter, loc, shared, 0.0);
-    Value infinite = arith::CmpFOp::create(
-        rewriter, loc, arith::CmpFPredicate::OEQ, shared,
-        splatLike(rewriter, loc, shared, kInfinity));
+    Value infinite =
+        arith::CmpFOp::create(rewriter, loc, arith::CmpFPredicate::OEQ, shared,
+                              splatLike(rewriter, loc, shared, kInfinity));
     // An infinite divisor would make a NaN of the residual; its quotients are
     // zeros, which are right before the step.
     Value finite =

@@ -6,7 +6,7 @@
 #include "epiq/Analysis/Refusal.h"
 
 #include "mlir/IR/Value.h"
-#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SmallVector.h"
 
 namespace epiq {
@@ -38,7 +38,7 @@ public:
   int64_t rowWidth() const { return widest; }
 
 private:
-  llvm::DenseMap<mlir::Value, RowSplit> splits;
+  llvm::MapVector<mlir::Value, RowSplit> splits;
   int64_t widest = 0;
 };
 
