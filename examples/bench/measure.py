@@ -45,6 +45,8 @@ class Graph:
     """A call as a CUDA graph: replay() runs it on what the inputs then hold, and fills `outputs`."""
 
     def __init__(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+        # A graph holds addresses only: whoever keeps it keeps the tensors that `run` reads.
+        self._run = run
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -4,6 +4,7 @@
 // CHECK-LABEL: tt.func public @shared_scale(
 // CHECK-SAME: %[[B:.*]]: tensor<2x128xbf16>
 // CHECK: %[[X:.*]] = arith.extf %[[B]]
+// CHECK: tt.expand_dims
 // CHECK: %[[S:.*]] = arith.maximumf
 // CHECK-DAG: %[[R:.*]] = tt.precise_divf %{{.*}}, %[[S]] : tensor<2x1xf32>
 // CHECK-DAG: %[[FINITE:.*]] = arith.select %{{.*}}, %{{.*}}, %[[S]]

@@ -285,7 +285,7 @@ func.func @no_group_f5_input(%x: tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
 // CHECK-LABEL: @no_group_f6_dynamic
 func.func @no_group_f6_dynamic(%x: tensor<4x?xf32>) -> tensor<4x?xf8E4M3FN> {
   // CHECK-NOT: epiq.row_program
-  // expected-remark @+1 {{not fused: cast(e4m3): F6: the row of tensor<4x?xf32> has no static width}}
+  // expected-remark @+1 {{not fused: cast(e4m3): F6: the row of tensor<4x?xf8E4M3FN> has no static width}}
   %q = arith.truncf %x : tensor<4x?xf32> to tensor<4x?xf8E4M3FN>
   return %q : tensor<4x?xf8E4M3FN>
 }
