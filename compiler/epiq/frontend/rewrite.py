@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from torch import Tensor
 from torch.fx import Graph
@@ -80,10 +81,11 @@ def _settle_row_widths(graph: Graph) -> None:
     `dynamic=True` leaves every size of a plain tensor open. Another width compiles again.
     """
     fakes = [fake for fake in (node.meta.get("val") for node in graph.nodes) if isinstance(fake, Tensor)]
-    widths = [fake.shape[-1] for fake in fakes if fake.dtype in FP8_TYPES and fake.dim() >= 2]
+    widths: list[Any] = [fake.shape[-1] for fake in fakes if fake.dtype in FP8_TYPES and fake.dim() >= 2]
     symbols = {s for width in widths if known_size(width) is None for s in width.node.expr.free_symbols}
     for fake in fakes if symbols else []:
-        for size in fake.shape:
+        sizes: tuple[Any, ...] = tuple(fake.shape)
+        for size in sizes:
             if known_size(size) is None and size.node.expr in symbols:
                 int(size)
 
