@@ -49,6 +49,9 @@ def test_ptx_is_the_same(compiled):
     """A lost attribute, a changed constant or another op order shows in the PTX."""
     version, files = compiled
     assert len(files) >= 16
+    # Warp specialization of 3.6 fails on these as Triton itself wrote them.
+    refused = {name for name, (original, _) in files.items() if original == ["refused"]}
+    assert all(version == "3.6" and name.endswith("_ws.sm100.nodebug.ttir") for name in refused), refused
     different = [name for name, (original, ours) in files.items() if not set(original) & set(ours)]
     assert not different, f"Triton {version}: {different}"
 
