@@ -89,8 +89,8 @@ func.func @transpose_short(%x: tensor<?x4xf32>) {
 // -----
 
 func.func @relayout_rank(%x: tensor<4xf32>) {
-  // expected-error @+1 {{column_major needs two dimensions, got 'tensor<4xf32>'}}
-  %0 = epiq.relayout %x to column_major : tensor<4xf32>
+  // expected-error @+1 {{column_major is a layout of a tensor of two dimensions or more, got 'tensor<4xf32>'}}
+  %0 = epiq.relayout %x to column_major : tensor<4xf32> to tensor<4xf32>
   return
 }
 
@@ -98,7 +98,7 @@ func.func @relayout_rank(%x: tensor<4xf32>) {
 
 func.func @relayout_name(%x: tensor<4x4xf32>) {
   // expected-error @+1 {{unknown layout `diagonal`}}
-  %0 = epiq.relayout %x to diagonal : tensor<4x4xf32>
+  %0 = epiq.relayout %x to diagonal : tensor<4x4xf32> to tensor<4x4xf32>
   return
 }
 
@@ -247,3 +247,51 @@ func.func private @format_element() attributes {a = #epiq.format<element = index
 
 // expected-error @+1 {{scale_dtype of a format is a float or an integer, got 'index'}}
 func.func private @format_scale() attributes {a = #epiq.format<element = i8, scale_dtype = index, granularity = token>}
+
+// -----
+
+func.func @relayout_bytes(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{swizzled_128x4 is a layout of a matrix of bytes with rows of a static width, got 'tensor<4x8xf32>'}}
+  %0 = epiq.relayout %x to swizzled_128x4 : tensor<4x8xf32> to tensor<1024xf32>
+  return
+}
+
+// -----
+
+func.func @relayout_dynamic_row(%x: tensor<4x?xi8>) {
+  // expected-error @+1 {{packed_ue8m0 is a layout of bytes in rows of a static width, got 'tensor<4x?xi8>'}}
+  %0 = epiq.relayout %x to packed_ue8m0 : tensor<4x?xi8> to tensor<4x?xi32>
+  return
+}
+
+// -----
+
+func.func @relayout_odd(%x: tensor<4x7xf4E2M1FN>) {
+  // expected-error @+1 {{packed_e2m1 is a layout of f4E2M1FN in rows of a static even width, got 'tensor<4x7xf4E2M1FN>'}}
+  %0 = epiq.relayout %x to packed_e2m1 : tensor<4x7xf4E2M1FN> to tensor<4x3xi8>
+  return
+}
+
+// -----
+
+func.func @relayout_memory(%x: tensor<?x5xi8>) {
+  // expected-error @+1 {{result should be 'tensor<?x2xi32>', got 'tensor<?x1xi32>'}}
+  %0 = epiq.relayout %x to packed_ue8m0 : tensor<?x5xi8> to tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @to_ue8m0_rounding(%x: tensor<?x5xf32>) {
+  // expected-error @+1 {{rounding of a power of two is rceil or floor}}
+  %0 = epiq.to_ue8m0 none %x : tensor<?x5xf32> to tensor<?x5xf8E8M0FNU>
+  return
+}
+
+// -----
+
+func.func @to_ue8m0_less(%x: tensor<?x5xf32>) {
+  // expected-error @+1 {{less -1 is negative}}
+  %0 = epiq.to_ue8m0 floor %x less -1 : tensor<?x5xf32> to tensor<?x5xf8E8M0FNU>
+  return
+}

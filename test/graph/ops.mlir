@@ -13,8 +13,8 @@ func.func @views(%x: tensor<?x4096xf32>, %w: tensor<4096xf32>, %c: tensor<f32>) 
   %3 = epiq.transpose %2 perm [1, 0, 2] : tensor<?x32x128xf32> to tensor<32x?x128xf32>
   // CHECK: epiq.contiguous %{{.*}} : tensor<32x?x128xf32>
   %4 = epiq.contiguous %3 : tensor<32x?x128xf32>
-  // CHECK: epiq.relayout %{{.*}} to column_major : tensor<32x?x128xf32>
-  %5 = epiq.relayout %4 to column_major : tensor<32x?x128xf32>
+  // CHECK: epiq.relayout %{{.*}} to column_major : tensor<32x?x128xf32> to tensor<32x?x128xf32>
+  %5 = epiq.relayout %4 to column_major : tensor<32x?x128xf32> to tensor<32x?x128xf32>
   // CHECK: epiq.slice %{{.*}} dim 1 from 0 to 2048 : tensor<?x4096xf32> to tensor<?x2048xf32>
   %6 = epiq.slice %x dim 1 from 0 to 2048 : tensor<?x4096xf32> to tensor<?x2048xf32>
   return %5 : tensor<32x?x128xf32>
@@ -67,5 +67,25 @@ func.func @formats() attributes {
   // CHECK-SAME: b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.000000e-10, floor_on = amax, upper_bound = 1.200000e+03, division = false, scale_rounding = rceil>
   b = #epiq.format<element = f8E5M2, scale_dtype = f8E8M0FNU, granularity = group, group_size = 32, floor = 1.0e-10, floor_on = amax, upper_bound = 1200.0, division = false, scale_rounding = rceil>
 } {
+  return
+}
+
+// Scales as powers of two, and layouts whose memory has another type.
+// CHECK-LABEL: @scale_layouts
+func.func @scale_layouts(%x: tensor<?x30xf32>, %y: tensor<?x64xf4E2M1FN>, %s: tensor<200x30xf8E4M3FN>) {
+  // CHECK: epiq.to_ue8m0 rceil %{{.*}} : tensor<?x30xf32> to tensor<?x30xf8E8M0FNU>
+  %a = epiq.to_ue8m0 rceil %x : tensor<?x30xf32> to tensor<?x30xf8E8M0FNU>
+  // CHECK: epiq.to_ue8m0 floor %{{.*}} less 2 : tensor<?x30xf32> to tensor<?x30xf8E8M0FNU>
+  %b = epiq.to_ue8m0 floor %x less 2 : tensor<?x30xf32> to tensor<?x30xf8E8M0FNU>
+  // CHECK: epiq.relayout %{{.*}} to tma_aligned : tensor<?x30xf32> to tensor<?x30xf32>
+  %c = epiq.relayout %x to tma_aligned : tensor<?x30xf32> to tensor<?x30xf32>
+  // CHECK: epiq.relayout %{{.*}} to packed_ue8m0 : tensor<?x30xf8E8M0FNU> to tensor<?x8xi32>
+  %p = epiq.relayout %a to packed_ue8m0 : tensor<?x30xf8E8M0FNU> to tensor<?x8xi32>
+  // CHECK: epiq.relayout %{{.*}} to swizzled_128x4 : tensor<?x30xf8E8M0FNU> to tensor<?xf8E8M0FNU>
+  %w = epiq.relayout %a to swizzled_128x4 : tensor<?x30xf8E8M0FNU> to tensor<?xf8E8M0FNU>
+  // CHECK: epiq.relayout %{{.*}} to swizzled_128x4 : tensor<200x30xf8E4M3FN> to tensor<8192xf8E4M3FN>
+  %v = epiq.relayout %s to swizzled_128x4 : tensor<200x30xf8E4M3FN> to tensor<8192xf8E4M3FN>
+  // CHECK: epiq.relayout %{{.*}} to packed_e2m1 : tensor<?x64xf4E2M1FN> to tensor<?x32xi8>
+  %q = epiq.relayout %y to packed_e2m1 : tensor<?x64xf4E2M1FN> to tensor<?x32xi8>
   return
 }

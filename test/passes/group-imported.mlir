@@ -9,7 +9,7 @@
 // CHECK: %[[H:.*]] = arith.truncf %{{.*}} : tensor<?x512xf32> to tensor<?x512xbf16> loc("add"(
 // CHECK: %[[Y:.*]] = epiq.composite "rms_norm" (%[[H]], %{{.*}})
 // CHECK: %[[Q:.*]]:2 = epiq.composite "quantize" (%[[Y]])
-// CHECK: %[[C:.*]] = epiq.relayout %[[Q]]#1 to column_major : tensor<?x4xf32> loc("permute_1"(
+// CHECK: %[[C:.*]] = epiq.relayout %[[Q]]#1 to column_major : tensor<?x4xf32> to tensor<?x4xf32> loc("permute_1"(
 // CHECK: epiq.yield %[[H]], %[[Q]]#0, %[[C]]
 // CHECK: return %[[P]]#1, %[[P]]#2, %[[P]]#0
 func.func @graph(%arg0: tensor<?x512xbf16> loc("arg0_1"), %arg1: tensor<?x512xbf16> loc("arg1_1"), %arg2: tensor<512xbf16> loc("arg2_1")) -> (tensor<?x512xf8E4M3FN>, tensor<?x4xf32>, tensor<?x512xbf16>) {

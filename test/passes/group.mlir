@@ -71,7 +71,7 @@ func.func @norm_quantize_group(%x: tensor<2x?x256xf32>, %w: tensor<256xf32>) -> 
     %8 = epiq.reshape %3 : tensor<?x2x1xf32> to tensor<?x2xf32>
     epiq.yield %7, %8 : tensor<?x256xf8E4M3FN>, tensor<?x2xf32>
   }
-  %c = epiq.relayout %q#1 to column_major : tensor<?x2xf32>
+  %c = epiq.relayout %q#1 to column_major : tensor<?x2xf32> to tensor<?x2xf32>
   return %q#0, %c : tensor<?x256xf8E4M3FN>, tensor<?x2xf32>
 }
 
@@ -331,7 +331,7 @@ func.func @no_group_f8_batches(%x: tensor<2x?x256xf32>) -> tensor<2x?x256xf8E4M3
   %a = math.absf %x : tensor<2x?x256xf32>
   // expected-remark @+1 {{fused: cast(e4m3) into abs}}
   %q = arith.truncf %a : tensor<2x?x256xf32> to tensor<2x?x256xf8E4M3FN>
-  %c = epiq.relayout %q to column_major : tensor<2x?x256xf8E4M3FN>
+  %c = epiq.relayout %q to column_major : tensor<2x?x256xf8E4M3FN> to tensor<2x?x256xf8E4M3FN>
   return %c : tensor<2x?x256xf8E4M3FN>
 }
 

@@ -111,7 +111,7 @@
   %c = arith.maximumf %a, %b : tensor<?x128xbf16>
   %g = epiq.reshape %c : tensor<?x128xbf16> to tensor<?x4x32xbf16>
   %amax = epiq.reduce max %g dims [2] : tensor<?x4x32xbf16> to tensor<?x4xbf16>
-  %l = epiq.relayout %amax to column_major : tensor<?x4xbf16>
+  %l = epiq.relayout %amax to column_major : tensor<?x4xbf16> to tensor<?x4xbf16>
   epiq.yield %l : tensor<?x4xbf16>
 }
 
@@ -198,6 +198,6 @@
 ^bb0(%in: tensor<?x384xf32>):
   %g = epiq.reshape %in : tensor<?x384xf32> to tensor<?x6x64xf32>
   %amax = epiq.reduce max %g dims [2] : tensor<?x6x64xf32> to tensor<?x6xf32>
-  %l = epiq.relayout %amax to column_major : tensor<?x6xf32>
+  %l = epiq.relayout %amax to column_major : tensor<?x6xf32> to tensor<?x6xf32>
   epiq.yield %l : tensor<?x6xf32>
 }

@@ -196,7 +196,7 @@ func.func @no_silu_sign(%g: tensor<?x64xf32>) -> tensor<?x64xf32> {
 
 // CHECK-LABEL: @relayout
 func.func @relayout(%s: tensor<?x32xf32>) -> tensor<?x32xf32> {
-  // CHECK-NEXT: %[[C:.*]] = epiq.relayout %arg0 to column_major : tensor<?x32xf32>
+  // CHECK-NEXT: %[[C:.*]] = epiq.relayout %arg0 to column_major : tensor<?x32xf32> to tensor<?x32xf32>
   // CHECK-NEXT: return %[[C]]
   %t = epiq.transpose %s perm [1, 0] : tensor<?x32xf32> to tensor<32x?xf32>
   %c = epiq.contiguous %t : tensor<32x?xf32>
@@ -208,7 +208,7 @@ func.func @relayout(%s: tensor<?x32xf32>) -> tensor<?x32xf32> {
 // The last two of three dimensions.
 // CHECK-LABEL: @relayout_batched
 func.func @relayout_batched(%s: tensor<2x?x32xf32>) -> tensor<2x?x32xf32> {
-  // CHECK-NEXT: epiq.relayout %arg0 to column_major : tensor<2x?x32xf32>
+  // CHECK-NEXT: epiq.relayout %arg0 to column_major : tensor<2x?x32xf32> to tensor<2x?x32xf32>
   %t = epiq.transpose %s perm [0, 2, 1] : tensor<2x?x32xf32> to tensor<2x32x?xf32>
   %c = epiq.contiguous %t : tensor<2x32x?xf32>
   // expected-remark @+1 {{named relayout(column_major)}}

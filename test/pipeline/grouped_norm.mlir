@@ -23,7 +23,7 @@ func.func @graph(%arg0: tensor<4x16x512xbf16> loc("arg0_1"), %arg1: tensor<512xb
       %r = epiq.reduce max %g dims [2] : tensor<64x4x128xf32> to tensor<64x4xf32> loc("amax")
       epiq.yield %q1, %r : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>
     } loc("_to_copy_3")
-    %sc = epiq.relayout %ss to column_major : tensor<64x4xf32> loc("t_1")
+    %sc = epiq.relayout %ss to column_major : tensor<64x4xf32> to tensor<64x4xf32> loc("t_1")
     epiq.yield %qq, %sc : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>
   } loc("_to_copy_3")
   %q2, %s2 = epiq.row_program @fused_mul_quantize_1 (%arg0, %arg1)
@@ -46,7 +46,7 @@ func.func @graph(%arg0: tensor<4x16x512xbf16> loc("arg0_1"), %arg1: tensor<512xb
       %r = epiq.reduce max %g dims [2] : tensor<64x4x128xf32> to tensor<64x4xf32> loc("amax_9")
       epiq.yield %q1, %r : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>
     } loc("_to_copy_9")
-    %sc = epiq.relayout %ss to column_major : tensor<64x4xf32> loc("t_9")
+    %sc = epiq.relayout %ss to column_major : tensor<64x4xf32> to tensor<64x4xf32> loc("t_9")
     epiq.yield %qq, %sc : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>
   } loc("_to_copy_9")
   return %q, %s, %q2, %s2 : tensor<64x512xf8E4M3FN>, tensor<64x4xf32>, tensor<64x512xf8E4M3FN>, tensor<64x4xf32>

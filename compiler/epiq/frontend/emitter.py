@@ -186,7 +186,8 @@ class Emitter:
         return self.op(f"epiq.contiguous {x.name} : {x.type}", x.dtype, x.shape)
 
     def relayout(self, x: Value, layout: str) -> Value:
-        return self.op(f"epiq.relayout {x.name} to {layout} : {x.type}", x.dtype, x.shape)
+        """A layout that packs and pads nothing: the result has the type of `x`."""
+        return self.op(f"epiq.relayout {x.name} to {layout} : {x.type} to {x.type}", x.dtype, x.shape)
 
     def reduce(self, kind: str, x: Value, dims: Sequence[int], keep: bool) -> Value:
         kept = tuple(1 if d in dims else size for d, size in enumerate(x.shape))

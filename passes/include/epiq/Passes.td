@@ -180,7 +180,9 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
            "Columns of one tile where a program holds the whole row; 0: the row "
            "if it is a power of two or its odd part exceeds 9, else a divisor">,
     Option<"numWarps", "num-warps", "int64_t", /*default=*/"8",
-           "Warps of one Triton program">];
+           "Warps of one Triton program">,
+    Option<"target", "target", "int64_t", /*default=*/"90",
+           "The architecture, 90 or 100: casts that it has instructions for use them">];
   let dependentDialects = ["::epiq::tt::TritonDialect"];
 }
 

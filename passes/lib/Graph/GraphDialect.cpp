@@ -45,6 +45,7 @@ struct FormatFields {
   double upperBound = 0.0;
   bool division = true;
   ScaleRounding scaleRounding = ScaleRounding::none;
+  bool globalScale = false;
 };
 
 template <typename Enum>
@@ -94,6 +95,8 @@ ParseResult parseField(AsmParser &parser, FormatFields &fields) {
     return parser.parseFloat(fields.upperBound);
   if (name == "division")
     return parseBool(parser, fields.division);
+  if (name == "global_scale")
+    return parseBool(parser, fields.globalScale);
   if (name == "floor_on")
     return parseEnum(parser, name, symbolizeFloorOn, fields.floorOn);
   if (name == "scale_rounding")
@@ -133,7 +136,8 @@ Attribute FormatAttr::parse(AsmParser &parser, Type) {
   return parser.getChecked<FormatAttr>(
       loc, ctx, fields.element, fields.scaleDtype, *fields.granularity,
       fields.groupSize, fields.isStatic, toF32(fields.floor), fields.floorOn,
-      toF32(fields.upperBound), fields.division, fields.scaleRounding);
+      toF32(fields.upperBound), fields.division, fields.scaleRounding,
+      fields.globalScale);
 }
 
 void FormatAttr::print(AsmPrinter &printer) const {
@@ -160,6 +164,8 @@ void FormatAttr::print(AsmPrinter &printer) const {
   if (getScaleRounding() != ScaleRounding::none)
     printer << ", scale_rounding = "
             << stringifyScaleRounding(getScaleRounding());
+  if (getGlobalScale())
+    printer << ", global_scale = true";
   printer << ">";
 }
 
@@ -167,7 +173,8 @@ LogicalResult FormatAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Type element, Type scaleDtype,
                                  Granularity granularity, int64_t groupSize,
                                  bool isStatic, APFloat floor, FloorOn,
-                                 APFloat upperBound, bool, ScaleRounding) {
+                                 APFloat upperBound, bool, ScaleRounding,
+                                 bool) {
   if (!element.isIntOrFloat())
     return emitError() << "element of a format is a float or an integer, got "
                        << element;

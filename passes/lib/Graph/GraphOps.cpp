@@ -85,6 +85,17 @@ void printReduceKindKeyword(OpAsmPrinter &printer, Operation *,
   printer << stringifyReduceKind(kind.getValue());
 }
 
+ParseResult parseScaleRoundingKeyword(OpAsmParser &parser,
+                                      ScaleRoundingAttr &rounding) {
+  return parseEnumKeyword<ScaleRoundingAttr, ScaleRounding>(
+      parser, "rounding", rounding, symbolizeScaleRounding);
+}
+
+void printScaleRoundingKeyword(OpAsmPrinter &printer, Operation *,
+                               ScaleRoundingAttr rounding) {
+  printer << stringifyScaleRounding(rounding.getValue());
+}
+
 } // namespace
 
 #define GET_OP_CLASSES
@@ -155,10 +166,23 @@ LogicalResult TransposeOp::verify() {
 }
 
 LogicalResult RelayoutOp::verify() {
-  if (getLayout() == Layout::column_major &&
-      rankedType(getInput()).getRank() < 2)
-    return emitOpError() << "column_major needs two dimensions, got "
-                         << getInput().getType();
+  RankedTensorType source = rankedType(getInput());
+  FailureOr<RankedTensorType> memory = memoryType(getLayout(), source);
+  if (failed(memory))
+    return emitOpError() << stringifyLayout(getLayout()) << " is a layout of "
+                         << layoutSubject(getLayout()) << ", got " << source;
+  if (getResult().getType() != *memory)
+    return emitOpError() << "result should be " << *memory << ", got "
+                         << getResult().getType();
+  return success();
+}
+
+LogicalResult ToUe8m0Op::verify() {
+  if (getRounding() == ScaleRounding::none)
+    return emitOpError() << "rounding of a power of two is rceil or floor";
+  if (static_cast<int64_t>(getLess()) < 0)
+    return emitOpError() << "less " << static_cast<int64_t>(getLess())
+                         << " is negative";
   return success();
 }
 

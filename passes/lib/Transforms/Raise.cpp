@@ -92,8 +92,9 @@ struct Raise : impl::RaiseBase<Raise> {
       Operation *contiguous = last.getInput().getDefiningOp();
       Operation *first = contiguous->getOperand(0).getDefiningOp();
       OpBuilder builder(last);
-      auto relayout = RelayoutOp::create(
-          builder, last.getLoc(), std::get<Value>(found), Layout::column_major);
+      auto relayout =
+          RelayoutOp::create(builder, last.getLoc(), last.getType(),
+                             std::get<Value>(found), Layout::column_major);
       emitRemark(last.getLoc()) << "named relayout(column_major)";
       last.replaceAllUsesWith(relayout.getResult());
       last.erase();

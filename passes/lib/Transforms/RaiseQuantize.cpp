@@ -240,7 +240,8 @@ OrRefusal<Named> QuantizeFinder::run() {
   auto format = FormatAttr::get(ctx, getElementTypeOrSelf(cast.getType()),
                                 Float32Type::get(ctx), groups.granularity,
                                 groups.size, !scale.reduce, floor,
-                                scale.floorOn, bound, divides, scale.rounding);
+                                scale.floorOn, bound, divides, scale.rounding,
+                                /*global_scale=*/false);
   return Named{"quantize", ops, {q}, cast.getLoc(), format};
 }
 

@@ -23,4 +23,15 @@ class YieldOp;
 #define GET_OP_CLASSES
 #include "epiq/Graph/GraphOps.h.inc"
 
+namespace epiq::graph {
+
+// The type of the tensor that holds a value of `type` in memory; failure where
+// the layout is not one of such values.
+mlir::FailureOr<mlir::RankedTensorType> memoryType(Layout layout,
+                                                   mlir::RankedTensorType type);
+// What `layout` is a layout of, in words.
+llvm::StringRef layoutSubject(Layout layout);
+
+} // namespace epiq::graph
+
 #endif // EPIQ_GRAPH_GRAPH_H

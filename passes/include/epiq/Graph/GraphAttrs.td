@@ -20,14 +20,24 @@ def Epiq_ReduceKind : Epiq_Enum<"ReduceKind", "how a reduction combines two valu
 def Epiq_ReduceKindAttr : EnumAttr<Epiq_Dialect, Epiq_ReduceKind, "reduce_kind">;
 
 def Epiq_Layout : Epiq_Enum<"Layout", "the order of a tensor's last two dimensions in memory", [
-  I32EnumAttrCase<"row_major", 0>, I32EnumAttrCase<"column_major", 1>]>;
+  I32EnumAttrCase<"row_major", 0>, I32EnumAttrCase<"column_major", 1>,
+  I32EnumAttrCase<"tma_aligned", 2>, I32EnumAttrCase<"packed_ue8m0", 3>,
+  I32EnumAttrCase<"swizzled_128x4", 4>, I32EnumAttrCase<"packed_e2m1", 5>]>;
 
 def Epiq_LayoutAttr : EnumAttr<Epiq_Dialect, Epiq_Layout, "layout"> {
   let summary = "How a value lies in memory; the value itself is the same";
   let description = [{
-    `row_major` is dense with the last dimension fastest; `column_major` is
-    dense with the last two dimensions swapped in memory, so that [M, G] has
-    strides (1, M).
+    | layout | of | in memory |
+    |---|---|---|
+    | `row_major` | any | dense, the last dimension fastest |
+    | `column_major` | [M, G] | dense with the last two dimensions swapped: strides (1, M) |
+    | `tma_aligned` | [M, G] | strides (1, round_up(M, 4)) |
+    | `packed_ue8m0` | [M, G], 8 bits | i32 [M, ceil(G / 4)] with strides (1, round_up(M, 4)); group g is byte g % 4, lowest first, and bytes without a group are 0 |
+    | `swizzled_128x4` | [M, G], 8 bits | dense [ceil(M / 128), ceil(G / 4), 32, 4, 4]: group g of token m is at [m / 128, g / 4, m % 32, m % 128 / 32, g % 4], all else is 0 |
+    | `packed_e2m1` | [.., K], f4E2M1FN | i8 [.., K / 2], dense, element 2i in the low four bits |
+
+    The last three give a value another shape or element type: that of the
+    tensor that a consumer takes.
   }];
   let assemblyFormat = "`<` $value `>`";
 }
@@ -43,6 +53,8 @@ def Epiq_ScaleRounding
     : Epiq_Enum<"ScaleRounding", "how a scale becomes a power of two", [
   I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"rceil", 1>,
   I32EnumAttrCase<"floor", 2>]>;
+
+def Epiq_ScaleRoundingAttr : EnumAttr<Epiq_Dialect, Epiq_ScaleRounding, "scale_rounding">;
 
 def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
   let mnemonic = "format";
@@ -65,6 +77,7 @@ def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
     | `upper_bound` | 0.0 | what amax is cut to, 0 for none |
     | `division` | true | values are x / scale; false: x * (1 / scale) |
     | `scale_rounding` | none | power of two: `rceil`, `floor` |
+    | `global_scale` | false | one more scale, given, multiplies the values first (NVFP4) |
 
     The arithmetic in the body of a composite is what counts for bits; the
     attribute names it.
@@ -79,7 +92,8 @@ def Epiq_FormatAttr : AttrDef<Epiq_Dialect, "Format"> {
     "::epiq::graph::FloorOn":$floor_on,
     APFloatParameter<"f32 upper bound of amax, 0 for none">:$upper_bound,
     "bool":$division,
-    "::epiq::graph::ScaleRounding":$scale_rounding);
+    "::epiq::graph::ScaleRounding":$scale_rounding,
+    "bool":$global_scale);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }

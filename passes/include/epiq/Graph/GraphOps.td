@@ -92,17 +92,47 @@ def Epiq_ContiguousOp : Epiq_Op<"contiguous", [Pure, SameOperandsAndResultType]>
   let assemblyFormat = "$input attr-dict `:` type($result)";
 }
 
-def Epiq_RelayoutOp : Epiq_Op<"relayout", [Pure, SameOperandsAndResultType]> {
+def Epiq_RelayoutOp : Epiq_Op<"relayout", [Pure]> {
   let summary = "The same tensor in a named layout";
   let description = [{
+    A layout that packs or pads has a result of another type, that of the memory:
     ```mlir
-    %c = epiq.relayout %x to column_major : tensor<?x32xf32>
+    %c = epiq.relayout %x to column_major : tensor<?x32xf32> to tensor<?x32xf32>
+    %p = epiq.relayout %s to packed_ue8m0 : tensor<?x30xf8E8M0FNU> to tensor<?x8xi32>
+    %w = epiq.relayout %s to swizzled_128x4 : tensor<?x30xf8E4M3FN> to tensor<?xf8E4M3FN>
+    %q = epiq.relayout %y to packed_e2m1 : tensor<?x64xf4E2M1FN> to tensor<?x32xi8>
     ```
   }];
   let arguments = (ins AnyRankedTensor:$input, Epiq_LayoutAttr:$layout);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
-    $input `to` custom<LayoutKeyword>($layout) attr-dict `:` type($result)
+    $input `to` custom<LayoutKeyword>($layout) attr-dict `:` type($input) `to` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Casts that arith lacks
+//===----------------------------------------------------------------------===//
+
+def Epiq_ToUe8m0Op : Epiq_Op<"to_ue8m0", [Pure, Elementwise, SameOperandsAndResultShape]> {
+  let summary = "A power of two as a UE8M0 scale";
+  let description = [{
+    For a value that is not negative: the exponent field of its f32 bits, plus 1
+    with `rceil` if the mantissa is not 0, minus `less`, from 0 to 254. `rceil`
+    is the least power of two that is not under the value, `floor` the largest
+    that is not over it (for normal numbers; 0 gives byte 0, and a subnormal 1
+    with `rceil` and 0 with `floor`). NaN gives NaN (255), Inf the largest (254).
+    ```mlir
+    %b = epiq.to_ue8m0 rceil %s : tensor<?x32xf32> to tensor<?x32xf8E8M0FNU>
+    ```
+    The value of a scale is `arith.extf` of it.
+  }];
+  let arguments = (ins Epiq_ScaleRoundingAttr:$rounding, TensorOf<[F32]>:$input,
+                       DefaultValuedAttr<I64Attr, "0">:$less);
+  let results = (outs TensorOf<[F8E8M0FNU]>:$result);
+  let assemblyFormat = [{
+    custom<ScaleRoundingKeyword>($rounding) $input (`less` $less^)? attr-dict `:` type($input) `to` type($result)
   }];
   let hasVerifier = 1;
 }
