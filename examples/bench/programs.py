@@ -25,9 +25,9 @@ def rms_norm(x: Tensor, w: Tensor) -> Tensor:
     return w * (wide * torch.rsqrt(variance + EPS)).to(x.dtype)
 
 
-def group_quant(y: Tensor) -> tuple[Tensor, Tensor]:
-    """One scale for 128 values; scales (T, K // 128) row-major."""
-    groups = y.float().view(y.shape[0], y.shape[1] // 128, 128)
+def group_quant(y: Tensor, group_size: int = 128) -> tuple[Tensor, Tensor]:
+    """One scale for `group_size` values; scales (T, K // group_size) row-major."""
+    groups = y.float().view(y.shape[0], y.shape[1] // group_size, group_size)
     scale = (groups.abs().amax(-1, keepdim=True) / E4M3_MAX).clamp(min=SCALE_FLOOR)
     q = (groups / scale).clamp(-E4M3_MAX, E4M3_MAX).to(E4M3).view(y.shape)
     return q, scale.squeeze(-1)
@@ -36,6 +36,12 @@ def group_quant(y: Tensor) -> tuple[Tensor, Tensor]:
 def add_rms_norm_group(x: Tensor, r: Tensor, w: Tensor) -> tuple[Tensor, ...]:
     h = x + r
     q, scale = group_quant(rms_norm(h, w))
+    return h, q, scale
+
+
+def add_rms_norm_group64(x: Tensor, r: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    h = x + r
+    q, scale = group_quant(rms_norm(h, w), 64)
     return h, q, scale
 
 
@@ -98,13 +104,16 @@ class Program:
     widths: tuple[int, ...]
 
 
-NORM_WIDTHS = (4096, 7168, 5120)
-MLP_WIDTHS = (14336, 6144)
+# Hidden and intermediate sizes of Llama, Qwen, GPT-OSS (2880: not a multiple of 128) and DeepSeek models.
+NORM_WIDTHS = (4096, 7168, 5120, 8192, 2048, 2560)
+ODD_WIDTH = 2880
+MLP_WIDTHS = (14336, 6144, 18432, 2816)
 PROGRAMS = {
     "add_rms_norm_group": Program(add_rms_norm_group, norm_inputs, NORM_WIDTHS),
     "silu_mul_group": Program(silu_mul_group, gate_up_inputs, MLP_WIDTHS),
+    "add_rms_norm_static": Program(add_rms_norm_static, static_inputs, (*NORM_WIDTHS, ODD_WIDTH)),
+    "add_rms_norm_token": Program(add_rms_norm_token, norm_inputs, (*NORM_WIDTHS, ODD_WIDTH)),
+    "add_rms_norm_group64": Program(add_rms_norm_group64, norm_inputs, (ODD_WIDTH,)),
     "add_rms_norm_group_columns": Program(add_rms_norm_group_columns, norm_inputs, NORM_WIDTHS[:2]),
     "silu_mul_group_columns": Program(silu_mul_group_columns, gate_up_inputs, MLP_WIDTHS[:1]),
-    "add_rms_norm_static": Program(add_rms_norm_static, static_inputs, NORM_WIDTHS[:2]),
-    "add_rms_norm_token": Program(add_rms_norm_token, norm_inputs, NORM_WIDTHS[:2]),
 }
