@@ -12,7 +12,7 @@ PREFIX = "epiq."
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "numerics": ("exact",),
-    "autotune": ("off", "quick"),
+    "autotune": ("off", "quick", "full"),
 }
 
 
@@ -26,8 +26,9 @@ class Settings:
     strict: an error in our own work is raised; otherwise the graph is left to Inductor and a
       warning says why.
     fail_on_unfused: raise when a quantization of the graph is not part of a fused kernel.
-    autotune: "quick" times a few schedules per kernel at compile time on a GPU, "off" takes the
-      default schedule.
+    autotune: "quick" times a few schedules of each kernel at compile time on a GPU, those that give the
+      same bits; "full" times all in reach, which may change the order of a norm's sum; "off" takes the
+      default schedule. What was measured is kept on disk.
     num_rows: token counts to compile kernels for ahead, besides the one that was traced.
     """
 

@@ -1,8 +1,10 @@
 """Timing of GPU work: graph replays taking turns, the queue filled ahead, the L2 cache warm or flushed.
 
-A replay is timed between two events. The GPU first sleeps until some rounds are queued behind it, so that
-no gap of the host falls between the events. Flushing reads a buffer larger than the cache: reading leaves no
-dirty lines that the timed work would have to write back.
+A replay is timed between two events. The GPU first sleeps until some rounds are queued behind it, so that no
+gap of the host falls between the events. With a warm cache each contender runs once just before it is timed:
+else one whose turn follows a contender with the same inputs would find them in the cache, and another not.
+Flushing reads a buffer larger than the cache: reading leaves no dirty lines that the timed work would have to
+write back.
 """
 
 from __future__ import annotations
@@ -86,6 +88,8 @@ def time_graphs(runs: Mapping[str, Callable[[], None]], *, rounds: int, flush: b
         for name, run in runs.items():
             if flush:
                 _flush_buffer().amax()
+            else:
+                run()
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
             run()

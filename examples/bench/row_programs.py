@@ -5,8 +5,8 @@
 
 For each program of programs.py and each shape: torch.compile(fn, backend="epiq") and torch.compile(fn) are
 captured as CUDA graphs, given fresh inputs and poisoned outputs, compared with eager torch, then timed in
-turns, with the L2 cache warm and flushed. A cell that fails is recorded and the rest goes on. Writes
-results.json and results.md.
+turns, with the L2 cache warm and flushed. With --vllm FOLDER, the fused kernels of the vLLM libraries in that
+folder take part. A cell that fails is recorded and the rest goes on. Writes results.json and results.md.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
+import multiprocessing
+import os
 import platform
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,11 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Graph, Timing, bytes_of, copy_roof, time_graphs, time_host
+from peers import load_libraries, vllm_peer
 from programs import E4M3, PROGRAMS, Program
+from row_report import as_markdown, passed, speedup
 
 TOKENS = (8192, 1, 1024, 16, 4096, 256, 64)
-# What this project promises: (program, tokens, width) -> least speedup over Inductor, L2 warm.
-PROMISED = {
-    ("add_rms_norm_group", 8192, 4096): 1.20,
-    ("add_rms_norm_group", 8192, 7168): 1.20,
-    ("add_rms_norm_group", 1, 4096): 1.25,
-}
 # Eager sums in another order, which can flip the rounding of a bf16 now and then.
 MAX_SCALE_ERROR, CLOSE_SCALES, MAX_BYTES_DIFFERING = 2.0**-7, 0.999, 0.002
 
@@ -66,18 +64,45 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="programs whose name contains this")
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
     parser.add_argument("--rounds", type=int, default=60, help="timed replays of each, in each L2 mode")
+    parser.add_argument("--vllm", type=Path, help="folder of vLLM's extension libraries")
+    parser.add_argument(
+        "--processes", type=int, default=0, help="fill the compilers' caches with these first"
+    )
     parser.add_argument("--budget-s", type=float, default=330.0, help="cells after this time are left out")
     return parser.parse_args(arguments)
 
 
 def choose_cells(options: argparse.Namespace) -> list[Cell]:
-    """Promised cells first, then all programs by number of tokens, so that a budget cuts the tail."""
+    """All programs by number of tokens, so that a budget cuts the tail."""
     names = [name for name in PROGRAMS if options.only in name]
     if options.smoke:
         return [Cell(name, 4, 256) for name in names]
-    promised = [Cell(*key) for key in PROMISED if key[0] in names and key[1] in options.tokens]
-    grid = [Cell(name, t, width) for t in options.tokens for name in names for width in PROGRAMS[name].widths]
-    return list(dict.fromkeys(promised + grid))
+    return [Cell(name, t, width) for t in options.tokens for name in names for width in PROGRAMS[name].widths]
+
+
+def fill_caches(cells: Sequence[Cell], processes: int) -> None:
+    """Compiles every cell with both backends in other processes, so that compilers' caches hold it."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_compile_thread) as pool:
+        refused = [reason for reason in pool.map(_compile_cell, cells) if reason]
+    print(f"{len(cells)} cells compiled ahead, {len(refused)} refused {refused[:2]}", flush=True)
+
+
+def _one_compile_thread() -> None:
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+
+
+def _compile_cell(cell: Cell) -> str:
+    program = PROGRAMS[cell.program]
+    inputs = program.inputs(cell.tokens, cell.width, "cuda", 1)
+    try:
+        with torch.no_grad():
+            for backend in ("epiq", "inductor"):
+                compiled_by(program.fn, backend)(*inputs)
+        torch.cuda.synchronize()
+    except Exception as error:
+        return f"{cell}: {type(error).__name__}: {error}"[:300]
+    return ""
 
 
 def compiled_by(
@@ -197,6 +222,10 @@ def run_cell(
         return result | {"warm": as_json(time_host(runs, rounds=2))}
     roof, graph = copy_roof(moved)
     runs["copy"] = graph.replay
+    peer = vllm_peer(cell.program, inputs) if options.vllm else None
+    peer_graph = Graph(peer) if peer is not None else None
+    if peer_graph is not None:
+        runs["vllm"] = peer_graph.replay
     result["roof"] = roof
     for mode in ("warm", "flushed"):
         timings = time_graphs(runs, rounds=options.rounds, flush=mode == "flushed")
@@ -206,14 +235,6 @@ def run_cell(
 
 def as_json(timings: dict[str, Timing]) -> dict[str, dict[str, float]]:
     return {name: timing.as_json() for name, timing in timings.items()}
-
-
-def speedup(result: dict[str, Any], mode: str, over: str = "inductor") -> float | None:
-    """Median time of `over` divided by ours, None where it was not measured."""
-    times = result.get(mode, {})
-    if "epiq" not in times or over not in times:
-        return None
-    return float(times[over]["median_us"]) / float(times["epiq"]["median_us"])
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -229,69 +250,6 @@ def describe(result: dict[str, Any]) -> str:
     checks = result["checks"]
     good = checks["within_bounds"] and checks.get("fused_is_unfused", True)
     return "; ".join([*parts, "checks ok" if good else f"CHECKS FAILED {checks}"])
-
-
-def passed(result: dict[str, Any]) -> bool:
-    checks = result.get("checks", {})
-    return checks.get("within_bounds", False) and checks.get("fused_is_unfused", True)
-
-
-def as_markdown(report: dict[str, Any]) -> str:
-    """The table, the geometric means, and the promises."""
-    lines = [
-        f"# Row programs on {report['device']}",
-        "",
-        f"`{report['command']}`",
-        "",
-        report["conditions"],
-        "",
-    ]
-    lines += [
-        "| program | T x H | Inductor us | epiq us (p10-p90) | speedup | flushed | of copy, flushed | ok |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for result in report["cells"]:
-        shape = f"{result['tokens']} x {result['width']}"
-        if "error" in result:
-            lines.append(f"| {result['program']} | {shape} | | | | | | {result['error'][:100]} |")
-            continue
-        ours, baseline = result["warm"]["epiq"], result["warm"].get("inductor")
-        cells = [
-            result["program"],
-            shape,
-            f"{baseline['median_us']:.1f}" if baseline else "",
-            f"{ours['median_us']:.1f} ({ours['p10_us']:.1f}-{ours['p90_us']:.1f})",
-            as_ratio(speedup(result, "warm")),
-            as_ratio(speedup(result, "flushed")),
-            as_ratio(speedup(result, "flushed", over="copy")),
-            "ok" if passed(result) else "FAILED",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Geometric mean of the speedup over Inductor, by program (L2 warm, flushed):", ""]
-    for name in PROGRAMS:
-        means = [geomean(report["cells"], name, mode) for mode in ("warm", "flushed")]
-        if any(means):
-            lines.append(f"- {name}: {as_ratio(means[0])}, {as_ratio(means[1])}")
-    lines += ["", "Promises:", ""]
-    for key, least in PROMISED.items():
-        found = [speedup(one, "warm") for one in report["cells"] if cell_key(one) == key]
-        reached = as_ratio(found[0] if found else None) or "not measured"
-        lines.append(f"- {key[0]} {key[1]} x {key[2]}: {reached}, at least {least:.2f}x")
-    return "\n".join(lines) + "\n"
-
-
-def as_ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
-
-
-def cell_key(result: dict[str, Any]) -> tuple[str, int, int]:
-    return result["program"], result["tokens"], result["width"]
-
-
-def geomean(results: Sequence[dict[str, Any]], program: str, mode: str) -> float | None:
-    gains = [speedup(result, mode) for result in results if result["program"] == program]
-    logs = [math.log(gain) for gain in gains if gain is not None]
-    return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 def conditions(device: str) -> str:
@@ -312,7 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "conditions": conditions(options.device),
         "cells": [],
     }
+    if options.vllm:
+        print("vLLM:", ", ".join(load_libraries(options.vllm)), flush=True)
+        report["conditions"] += (
+            " vLLM: the fused ops of its wheel, residual changed in place, eager calls captured."
+        )
     start, unfused_checked = time.perf_counter(), set()
+    if options.processes:
+        fill_caches(cells, options.processes)
     with torch.no_grad():
         for index, cell in enumerate(cells, 1):
             began = time.perf_counter()

@@ -2,7 +2,7 @@
 
     python examples/bench/schedules.py --out results               # about five minutes on one Hopper GPU
 
-    python examples/bench/schedules.py --device cpu --smoke --out results  # a few kernels, no GPU: does it run?
+    python examples/bench/schedules.py --device cpu --smoke --out results    # no GPU: does it run?
 
 For each program of programs.py, width and number of tokens: every schedule in reach is compiled (in
 parallel), captured as a CUDA graph and timed in turns, with the L2 cache warm and flushed. Writes
@@ -12,12 +12,11 @@ schedules.json: for each cell the time of each schedule, and which one the model
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -35,13 +34,10 @@ from programs import PROGRAMS
 from epiq.codegen import Target
 from epiq.frontend import capture
 from epiq.pipeline import RowProgram, Schedule, default_schedule
-from epiq.pipeline.schedule import lane_elements
+from epiq.pipeline.candidates import all_schedules
 from epiq.runtime.gpu import Launcher, compile_program, device_target, make_launcher
 
 TOKENS = (1, 16, 64, 256, 1024, 4096, 8192)
-THREADS_OF_WARP = 32
-# Elements of a row that a thread holds: fewer leave its loads narrow, more spill.
-THREAD_ELEMENTS = range(4, 128 + 1)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -70,24 +66,6 @@ def row_program(name: str, width: int) -> RowProgram:
     (record,) = capture(PROGRAMS[name].fn, *inputs)
     (program,) = record.used
     return program
-
-
-def schedules(program: RowProgram) -> Iterator[Schedule]:
-    """Every schedule worth a try: tiles from one vector a thread up, whole or cut rows."""
-    unit, width = program.column_unit, program.row_width
-    chunks = [unit << power for power in range(16) if unit << power < width]
-    for warps, rows in itertools.product((1, 2, 4, 8, 16, 32), (1, 2, 4)):
-        threads = warps * THREADS_OF_WARP
-        for columns in (*chunks, width):
-            whole = columns == width
-            pieces = 1 if whole else -(-width // columns)
-            each = rows * columns / threads
-            if program.full_row:
-                fits = pieces <= 12 and each >= lane_elements(program) / 2
-                if fits and each * pieces in THREAD_ELEMENTS and columns >= 128 and each * pieces <= 96:
-                    yield Schedule(block_rows=rows, num_warps=warps, chunk_cols=0 if whole else columns)
-            elif not whole and 4 <= each <= 64 and warps <= 8 and rows * columns <= 16384:
-                yield Schedule(block_rows=rows, num_warps=warps, block_cols=columns)
 
 
 def key_of(schedule: Schedule) -> str:
@@ -150,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     jobs: dict[tuple[str, int], list[Schedule]] = {}
     for key, program in programs.items():
-        defaults = [default_schedule(program, rows, target) for rows in options.tokens]
-        jobs[key] = list(dict.fromkeys([*defaults, *schedules(program)]))[: 3 if options.smoke else None]
+        found = [schedule for rows in options.tokens for schedule in all_schedules(program, rows, target)]
+        jobs[key] = list(dict.fromkeys(found))[: 3 if options.smoke else None]
     flat = [(programs[key], schedule, target) for key, found in jobs.items() for schedule in found]
     print(f"{len(programs)} programs, {len(flat)} kernels to compile", flush=True)
     with ProcessPoolExecutor(options.processes) as pool:

@@ -23,7 +23,7 @@ def test_ours_and_inductors() -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "misspelled": ({"epiq.autotnue": "off"}, r"unknown option 'epiq.autotnue'; did you mean 'epiq.autotune'"),
     "unknown": ({"epiq.zzz": 1}, r"unknown option 'epiq.zzz'; options are epiq.autotune, "),
-    "value": ({"epiq.autotune": "slow"}, r"epiq.autotune must be one of 'off', 'quick', got 'slow'"),
+    "value": ({"epiq.autotune": "slow"}, r"epiq.autotune must be one of 'off', 'quick', 'full', got 'slow'"),
     "numerics": ({"epiq.numerics": "fast"}, r"epiq.numerics must be one of 'exact', got 'fast'"),
     "rows": ({"epiq.num_rows": [0]}, r"token counts of at least 1, got \(0,\)"),
 }

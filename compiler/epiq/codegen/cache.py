@@ -38,6 +38,16 @@ def kernel_cache() -> DiskCache:
     return DiskCache(cache_dir() / "kernels", "kernel")
 
 
+def schedule_cache() -> DiskCache:
+    """The cache of schedules that were measured."""
+    return DiskCache(cache_dir() / "schedules", "schedule")
+
+
+def all_caches() -> tuple[DiskCache, ...]:
+    """Every cache that this package keeps."""
+    return kernel_cache(), schedule_cache()
+
+
 def key_of(facts: Mapping[str, object]) -> str:
     """The key of an entry: a sha256 of the facts that shaped it, which must be plain JSON values."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

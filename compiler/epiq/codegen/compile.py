@@ -69,7 +69,7 @@ def compile_ttir(
     _check_arguments(text, target, num_warps, num_stages)
     options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": not exact}
     facts = {"revision": _REVISION, "text": text, "arch": target.arch, "options": options}
-    key = key_of(facts | _environment(target.arch))
+    key = key_of(facts | environment(target.arch))
     cache = kernel_cache()
     sections = cache.get(key) if use_cache else None
     if sections is None or not sections.keys() >= _SECTIONS:
@@ -133,8 +133,8 @@ def epiq_version() -> str:
         return "source"
 
 
-def _environment(arch: int) -> dict[str, object]:
-    """What shapes the result besides text and options: versions, and variables that Triton reads."""
+def environment(arch: int) -> dict[str, object]:
+    """What shapes a kernel besides text and options: versions, and variables that Triton reads."""
     import triton
     from triton._C.libtriton import get_cache_invalidating_env_vars
 

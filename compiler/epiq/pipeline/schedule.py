@@ -1,8 +1,11 @@
 """The schedule that a row program starts with.
 
 A thread moves 16 bytes of the widest tensor at a time: `lane` neighbouring elements. A row that a reduction
-spans is one tile if its width is a power of two, and else a few chunks, so that little or nothing is padded;
-the warps are as many as it takes for a thread to move one vector of a tile. Other rows are cut in columns.
+spans is one tile if its width is a power of two, and else a few chunks, so that little or nothing is padded.
+Other rows are cut in columns. How many threads share a tile depends on how many programs there are: a few
+must each hide their own latency, with many threads that each hold little; many hide each other's, and a
+program of few threads wastes less on its reductions. The numbers are fitted to what
+examples/bench/schedules.py measured on an H200.
 """
 
 from __future__ import annotations
@@ -20,14 +23,19 @@ _THREADS_OF_WARP = 32
 _MAX_WARPS = 16
 # Multiprocessors of an H100 and a B200.
 _MULTIPROCESSORS = {90: 132, 100: 148}
-# Programs of one multiprocessor that hide each other's latency.
-_PROGRAMS_EACH = 8
-# Rows from which on a thread is better off with half a vector of each chunk, and a program with more warps.
-_MANY_ROWS = 1024
+# Threads that share a row, and what they may hold of it.
+_FEW_ROWS_THREADS, _MANY_ROWS_THREADS = 256, 128
+_MAX_THREAD_ELEMENTS = 64
+# Rows for each multiprocessor from which on there are many.
+_MANY_ROWS_EACH = 6
 # Each op is written out for each chunk, and each thread holds elements of all of them.
 _MAX_CHUNKS = 12
-_CHUNK_COLS = range(128, 2048 + 1)
-_MAX_THREAD_ELEMENTS = 64
+_CHUNK_COLS = range(128, 4096 + 1)
+# Elements of a tile of a row that is cut, in vectors, and how many tiles for each multiprocessor are many.
+_TILE_LANES = 128
+_MANY_TILES_EACH = 16
+# A row is cut into tiles of a width that divides it, if that is at least this part of a tile.
+_LEAST_CUT = 1 / 8
 
 
 def default_schedule(program: RowProgram, num_rows: int, target: Target) -> Schedule:
@@ -48,17 +56,20 @@ def _whole_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule
     padded = _padded(chunk, program.column_unit or program.row_width)
     chunks = -(-program.row_width // chunk)
     chunk_cols = chunk if chunks > 1 else 0
-    threads = max(1, padded // lane_elements(program))
-    if chunks > 1 and num_rows >= _MANY_ROWS:
-        threads *= 2
+    lane = lane_elements(program)
+    if num_rows >= _MANY_ROWS_EACH * processors:
+        threads = min(_MANY_ROWS_THREADS, padded // lane)
+    else:
+        threads = min(_FEW_ROWS_THREADS, 2 * padded // lane)
+    threads = max(1, threads)
     while padded * chunks > _MAX_THREAD_ELEMENTS * threads:
         threads *= 2
-    if threads >= 4 * _THREADS_OF_WARP:
-        warps = min(_MAX_WARPS, threads // _THREADS_OF_WARP)
+    if threads >= 4 * _THREADS_OF_WARP or chunks > 1:
+        warps = max(1, min(_MAX_WARPS, threads // _THREADS_OF_WARP))
         return Schedule(num_warps=warps, chunk_cols=chunk_cols)
     # Narrow rows: four warps take several of them, as long as every processor has work.
     rows = _previous_power_of_two(max(1, 4 * _THREADS_OF_WARP // threads))
-    spread = _previous_power_of_two(max(1, num_rows // (processors * _PROGRAMS_EACH)))
+    spread = _previous_power_of_two(max(1, num_rows // (processors * _MANY_ROWS_EACH)))
     rows = min(rows, spread)
     warps = max(1, min(4, rows * threads // _THREADS_OF_WARP))
     return Schedule(block_rows=rows, num_warps=warps, chunk_cols=chunk_cols)
@@ -66,15 +77,16 @@ def _whole_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule
 
 def _cut_rows(program: RowProgram, num_rows: int, processors: int) -> Schedule:
     lane = lane_elements(program)
-    small = 4 * _THREADS_OF_WARP * lane
-    columns = column_cut(program.row_width, program.column_unit, 2 * small)
-    if num_rows * -(-program.row_width // columns) < processors * _PROGRAMS_EACH:
-        columns = column_cut(program.row_width, program.column_unit, small)
+    tile = _TILE_LANES * lane
+    columns = column_cut(program.row_width, program.column_unit, tile)
     if columns >= program.row_width:
         return _whole_rows(program, num_rows, processors)
     padded = _padded(columns, program.column_unit)
-    warps = max(1, min(4, padded // (lane * _THREADS_OF_WARP)))
-    return Schedule(block_cols=columns, num_warps=warps)
+    rows = _previous_power_of_two(max(1, min(tile // padded, num_rows)))
+    tiles = -(-num_rows // rows) * -(-program.row_width // columns)
+    vectors = 2 if tiles >= _MANY_TILES_EACH * processors else 1
+    warps = max(1, min(4, rows * padded // (vectors * lane * _THREADS_OF_WARP)))
+    return Schedule(block_rows=rows, block_cols=columns, num_warps=warps)
 
 
 def lane_elements(program: RowProgram) -> int:
@@ -84,21 +96,17 @@ def lane_elements(program: RowProgram) -> int:
     return _VECTOR_BYTES // max(wide, default=1)
 
 
-def column_cut(width: int, unit: int, wanted: int) -> int:
-    """The columns of a tile: `unit` times a power of two, near `wanted`, with few left over.
+def column_cut(width: int, unit: int, tile: int) -> int:
+    """The columns of a tile: `unit` times a power of two, at most `tile` unless one unit is more.
 
-    Returns at least `width` when the row is best not cut.
+    The widest that leaves nothing over, if it is not much narrower than `tile`; else the one that
+    leaves least over. Returns at least `width` when the row is best not cut.
     """
     candidates = [unit]
-    while candidates[-1] < min(width, 2 * wanted):
+    while 2 * candidates[-1] <= tile and candidates[-1] < width:
         candidates.append(2 * candidates[-1])
-
-    def cost(columns: int) -> tuple[float, int]:
-        waste = -(-width // columns) * columns / width
-        distance = max(columns, wanted) / min(columns, wanted)
-        return waste * (1.0 + 0.05 * (distance - 1.0)), -columns
-
-    return min(candidates, key=cost)
+    wide = [columns for columns in candidates if columns >= _LEAST_CUT * tile] or candidates[-1:]
+    return min(wide, key=lambda columns: (-(-width // columns) * columns, -columns))
 
 
 def chunk_cut(width: int, unit: int) -> int:

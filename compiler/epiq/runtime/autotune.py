@@ -1,20 +1,26 @@
-"""Times a few schedules of a kernel on the GPU at compile time and keeps the fastest.
+"""Times schedules of a kernel on the GPU at compile time, keeps the fastest, and remembers it on disk.
 
-Only schedules that give the same bits compete: a program that sums over its row has one schedule,
-since others would add in another order. A tie, or a gain too small to be seen again, keeps the default.
+`quick` tries the neighbours of the default schedule, and only where all give the same bits: a program that
+sums over its row adds in an order that the schedule decides. `full` tries every schedule in reach of every
+program; sums may then differ from those of the default schedule in their last bits, and so from those of the
+same norm in another kernel. A gain too small to be seen again keeps the default.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from epiq import pipeline
+from epiq.codegen import Target
+from epiq.codegen.cache import key_of, schedule_cache
+from epiq.codegen.compile import environment
+from epiq.pipeline.candidates import all_schedules, near_schedules
 from epiq.pipeline.program import RowProgram, Schedule
 from epiq.runtime.buckets import bucket
 from epiq.runtime.gpu import Launcher, device_target, make_launcher
@@ -24,17 +30,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("epiq")
 
-# Rows at which a kernel is timed at most: larger counts run at the same rate.
+Mode = Literal["quick", "full"]
+
+# Larger counts of rows run at the same rate.
 _MAX_TIMED_BYTES = 1 << 30
-_ROUNDS, _LAUNCHES = 7, 10
+_ROUNDS, _LAUNCHES = 9, 10
 _MIN_GAIN = 0.02
 _SUM = "epiq.reduce sum"
 
-_tuned: dict[tuple[str, int, int], Schedule] = {}
+_tuned: dict[tuple[str, str, int, int], Schedule] = {}
 
 
-def tune(kernel: Kernel, device: torch.device, num_rows: int) -> None:
-    """Gives `kernel` the fastest launcher for the bucket of `num_rows`, unless it has been tuned.
+def tune(kernel: Kernel, device: torch.device, num_rows: int, mode: Mode = "quick") -> None:
+    """Gives `kernel` the fastest launcher for the bucket of `num_rows`, measured at most once a machine.
 
     Does nothing while the current stream is captured.
     """
@@ -43,49 +51,69 @@ def tune(kernel: Kernel, device: torch.device, num_rows: int) -> None:
         return
     index = torch.cuda.current_device() if device.index is None else device.index
     rows = bucket(num_rows)
-    key = (kernel.program.key, index, rows)
-    schedule = _tuned.get(key)
-    if schedule is None:
-        default = pipeline.default_schedule(kernel.program, rows, target)
-        schedule = _tuned[key] = _fastest(kernel.program, default, torch.device("cuda", index), rows)
-    kernel.prefer(device, num_rows, make_launcher(kernel.program, schedule, device))
+    found = (mode, kernel.program.key, index, rows)
+    if found not in _tuned:
+        _tuned[found] = _remembered(kernel.program, torch.device("cuda", index), rows, target, mode)
+    kernel.prefer(device, num_rows, make_launcher(kernel.program, _tuned[found], device))
 
 
-def candidates(program: RowProgram, default: Schedule, num_rows: int) -> list[Schedule]:
-    """The default first, then fewer and more warps, then more rows a program for narrow rows."""
-    if program.full_row and _SUM in program.ir:
-        return [default]
-    found = [default]
-    for warps in (default.num_warps // 2, default.num_warps * 2):
-        if 1 <= warps <= 16:
-            found.append(replace(default, num_warps=warps))
-    for rows in (2, 4):
-        wide = rows * program.row_width > 16384
-        if not wide and rows <= num_rows and rows != default.block_rows:
-            found.append(replace(default, block_rows=rows))
-    return list(dict.fromkeys(found))
+def candidates(program: RowProgram, num_rows: int, target: Target, mode: Mode) -> list[Schedule]:
+    """The schedules that compete, the default first."""
+    if mode == "full":
+        return all_schedules(program, num_rows, target)
+    near = near_schedules(program, num_rows, target)
+    return near[:1] if program.full_row and _SUM in program.ir else near
 
 
-def _fastest(program: RowProgram, default: Schedule, device: torch.device, num_rows: int) -> Schedule:
-    rows = max(1, min(num_rows, _MAX_TIMED_BYTES // max(program.num_bytes(1), 1)))
-    schedules = candidates(program, default, num_rows)
+def _remembered(
+    program: RowProgram, device: torch.device, num_rows: int, target: Target, mode: Mode
+) -> Schedule:
+    """The schedule that was measured before, by this or another process, or is measured now."""
+    schedules = candidates(program, num_rows, target, mode)
     if len(schedules) == 1:
-        return default
+        return schedules[0]
+    facts = {
+        "program": program.key,
+        "device": torch.cuda.get_device_name(device),
+        "rows": num_rows,
+        "candidates": [asdict(schedule) for schedule in schedules],
+        **environment(target.arch),
+    }
+    cache, key = schedule_cache(), key_of(facts)
+    sections = cache.get(key)
+    if sections is not None:
+        try:
+            return schedules[int(json.loads(sections["decision"])["fastest"])]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            log.warning("schedule of %s is measured again: %s", program.name, error)
+    index, times_us = _fastest(program, schedules, device, num_rows)
+    decision = {"name": program.name, "rows": num_rows, "fastest": index, "times_us": times_us}
+    cache.put(key, {"decision": json.dumps(decision).encode()})
+    return schedules[index]
+
+
+def _fastest(
+    program: RowProgram, schedules: list[Schedule], device: torch.device, num_rows: int
+) -> tuple[int, list[float | None]]:
+    """Index of the fastest schedule, and the time of each; None for one that cannot be compiled."""
+    rows = max(1, min(num_rows, _MAX_TIMED_BYTES // max(program.num_bytes(1), 1)))
     inputs, outputs, strides = _tensors(program, rows, device)
-    timed: list[tuple[float, Schedule]] = []
-    for schedule in schedules:
+    times: list[float | None] = []
+    for index, schedule in enumerate(schedules):
         try:
             launcher = make_launcher(program, schedule, device)
         except Exception as error:
-            if schedule is default:
+            if index == 0:
                 raise
             log.info("schedule %s of %s is left out: %s", schedule, program.name, error)
+            times.append(None)
             continue
-        timed.append((_time_us(launcher, inputs, outputs, rows, strides), schedule))
-    default_us = timed[0][0]
-    best_us, best = min(timed, key=lambda pair: pair[0])
-    log.info("%s, %d rows: %.1f us, %.1f us by default: %s", program.name, rows, best_us, default_us, best)
-    return best if best_us < default_us * (1.0 - _MIN_GAIN) else default
+        times.append(round(_time_us(launcher, inputs, outputs, rows, strides), 3))
+    best = min((time, index) for index, time in enumerate(times) if time is not None)[1]
+    default_us, best_us = times[0], times[best]
+    assert default_us is not None and best_us is not None
+    log.info("%s, %d rows: %.1f us, %.1f us by default", program.name, rows, best_us, default_us)
+    return (best if best_us < default_us * (1.0 - _MIN_GAIN) else 0), times
 
 
 def _tensors(
@@ -105,16 +133,20 @@ def _tensors(
 def _time_us(
     launcher: Launcher, inputs: list[Tensor], outputs: list[Tensor], rows: int, strides: list[int]
 ) -> float:
-    """Median time of one launch; the launches of a round follow one another without a gap."""
+    """Median time of one launch, as part of a CUDA graph: the host is too slow to time short kernels."""
     with torch.cuda.device(outputs[0].device):
         launcher(inputs, outputs, rows, strides)
         torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(_LAUNCHES):
+                launcher(inputs, outputs, rows, strides)
+        graph.replay()
         times = []
         for _ in range(_ROUNDS):
             begin, end = _event(), _event()
             begin.record()
-            for _ in range(_LAUNCHES):
-                launcher(inputs, outputs, rows, strides)
+            graph.replay()
             end.record()
             end.synchronize()
             times.append(begin.elapsed_time(end) * 1000.0 / _LAUNCHES)

@@ -38,10 +38,10 @@ def prepare_kernel(settings: Settings) -> Callable[[Kernel, torch.device, int], 
                 continue
             # Tracing runs under a fake mode; what is made ready here must be real.
             with torch._subclasses.fake_tensor.unset_fake_temporarily():
-                if device.type == "cuda" and settings.autotune == "quick":
+                if device.type == "cuda" and settings.autotune != "off":
                     from epiq.runtime.autotune import tune
 
-                    tune(kernel, device, rows)
+                    tune(kernel, device, rows, "full" if settings.autotune == "full" else "quick")
                 kernel.launcher(device, rows)
 
     return prepare
