@@ -49,6 +49,7 @@ private:
   Value constantLike(Type type, double value);
   Value rowIndices();
   Value firstColumn(const EpilogueOperand &operand);
+  Value inColumnsOf(Value count, int64_t columnsPerColumn);
   Value spread(Value vector, int axis, ArrayRef<int64_t> sizes);
   Value pointers(const EpilogueOperand &operand,
                  EpilogueArguments::Place place);
@@ -116,9 +117,23 @@ Value TileEmitter::firstColumn(const EpilogueOperand &operand) {
   Value first = materializeScalar(builder, builder.getLoc(), colStart, type);
   if (operand.columnsPerColumn == 1)
     return first;
-  Value divisor = arith::ConstantOp::create(
-      builder, IntegerAttr::get(type, operand.columnsPerColumn));
-  return arith::DivSIOp::create(builder, first, divisor);
+  return inColumnsOf(first, operand.columnsPerColumn);
+}
+
+// A number of the output's columns, whole groups of them, as one of columns that
+// each stand for `columnsPerColumn`. The product at the end tells Triton what
+// divides it, which a quotient does not: stores stay wide.
+Value TileEmitter::inColumnsOf(Value count, int64_t columnsPerColumn) {
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        builder, IntegerAttr::get(count.getType(), value));
+  };
+  Value groups = arith::DivSIOp::create(builder, count,
+                                        constant(epilogue.groupColumns));
+  int64_t perGroup = epilogue.groupColumns / columnsPerColumn;
+  if (perGroup == 1)
+    return groups;
+  return arith::MulIOp::create(builder, groups, constant(perGroup));
 }
 
 // A 1-d tensor along one axis of a tensor of `sizes`.
@@ -213,6 +228,17 @@ Value TileEmitter::boundAsMask(const TileBound &bound, int axis, int64_t size,
   };
   IntegerType integer =
       widestOf(builder.getContext(), {&bound.lhs, &bound.rhs});
+  if (axis == kCols && columnsPerColumn > 1 && keepsGroups(bound)) {
+    IndexForm distance = (bound.rhs - bound.lhs).getUniform();
+    Value limit = inColumnsOf(
+        materializeScalar(builder, builder.getLoc(), distance, integer),
+        columnsPerColumn);
+    Value positions = materializeVector(builder, builder.getLoc(),
+                                        IndexForm::along(bound.dim), bound.dim,
+                                        size, integer);
+    limit = tt::SplatOp::create(builder, positions.getType(), limit);
+    return arith::CmpIOp::create(builder, bound.predicate, positions, limit);
+  }
   auto vector = [&](const IndexForm &form) {
     return materializeVector(builder, builder.getLoc(), scaled(form), bound.dim,
                              size, integer);

@@ -1,0 +1,109 @@
+"""Which kernel computes a product, with which tiles: a table for Hopper, by kind of product and tokens."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from epiq.kernels.operands import Operands
+
+TABLE = Path(__file__).parent / "hopper.json"
+# Of H100 and H200: what the table is for, and what is taken for the CPU.
+SMS = 132
+_MAX_SPLIT = 8
+# Parts of K shorter than this are not worth adding up again.
+_LEAST_DEPTH = 1024
+
+
+@dataclass(frozen=True)
+class Config:
+    """One way to compute a product.
+
+    kernel: "triton". persistent: as many programs as multiprocessors, each taking tiles in turn.
+    split_k: programs that share a tile; 0 chooses them so that all multiprocessors work.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    num_warps: int
+    num_stages: int
+    group_m: int = 8
+    persistent: bool = False
+    split_k: int = 1
+    kernel: str = "triton"
+
+    def __post_init__(self) -> None:
+        for name in ("block_m", "block_n", "block_k", "num_warps"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise ValueError(f"{name} must be a power of two, got {value}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
+        if self.persistent and self.split_k != 1:
+            raise ValueError(f"a persistent kernel does not split K, got split_k = {self.split_k}")
+
+    def tiles(self, operands: Operands) -> int:
+        return -(-operands.m // self.block_m) * -(-operands.n // self.block_n)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+KERNELS = ("triton",)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table: for products of a kind with up to `max_m` rows of `a`."""
+
+    dtype: str
+    scales: str
+    gate_up: bool
+    max_m: int
+    config: Config
+
+
+@functools.cache
+def table() -> tuple[Rule, ...]:
+    """The rules, from the file."""
+    rules = []
+    names = {field.name for field in fields(Config)}
+    for row in json.loads(TABLE.read_text())["rules"]:
+        config = Config(**{name: row.pop(name) for name in list(row) if name in names})
+        rules.append(Rule(config=config, **row))
+    return tuple(rules)
+
+
+def choose(operands: Operands, sms: int = SMS) -> Config:
+    """The first config of the table for these operands."""
+    for config in candidates(operands, sms):
+        return config
+    raise AssertionError(f"no rule for {operands.kind}")
+
+
+def candidates(operands: Operands, sms: int = SMS) -> Iterator[Config]:
+    """The configs of the table for this kind, those for the number of rows at hand first."""
+    rules = [rule for rule in table() if (rule.dtype, rule.scales, rule.gate_up) == operands.kind]
+    rules.sort(key=lambda rule: (rule.max_m < operands.m, abs(rule.max_m - operands.m)))
+    seen = set()
+    for rule in rules:
+        config = resolve(rule.config, operands, sms)
+        if config not in seen:
+            seen.add(config)
+            yield config
+
+
+def resolve(config: Config, operands: Operands, sms: int) -> Config:
+    """`config` with split_k chosen: as many parts as let each multiprocessor have one."""
+    if config.split_k:
+        return config
+    tiles = config.tiles(operands)
+    split = 1
+    while split < _MAX_SPLIT and 2 * split * tiles <= sms and operands.k >= 2 * split * _LEAST_DEPTH:
+        split *= 2
+    return replace(config, split_k=split)
