@@ -3,7 +3,7 @@
 from epiq.codegen.cache import cache_dir, kernel_cache
 from epiq.codegen.compile import Compiled, compile_ttir
 from epiq.codegen.errors import CompileError, LaunchError
-from epiq.codegen.launch import Kernel, load
+from epiq.codegen.launch import Kernel, load, load_with_descriptors
 from epiq.codegen.resources import Resources, ptxas_report, sass
 from epiq.codegen.target import SUPPORTED, Target
 
@@ -19,6 +19,7 @@ __all__ = [
     "compile_ttir",
     "kernel_cache",
     "load",
+    "load_with_descriptors",
     "ptxas_report",
     "sass",
 ]

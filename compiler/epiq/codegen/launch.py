@@ -20,6 +20,10 @@ from epiq.codegen.errors import LaunchError
 _MAX_PROGRAMS = 2**31 - 1
 
 
+# Runs a kernel: grid, arguments, raw stream.
+Launch = Callable[[tuple[int, int, int], Sequence[Any], int], None]
+
+
 class Kernel:
     """A kernel on one device: `kernel(grid, args, stream)`.
 
@@ -71,6 +75,42 @@ def load(compiled: Compiled, device: int | None = None) -> Kernel:
     return kernel
 
 
+_loaded_with_descriptors: dict[tuple[str, int, tuple[str, ...]], Launch] = {}
+
+
+def load_with_descriptors(compiled: Compiled, kinds: Sequence[str]) -> Launch:
+    """Loads on the current device a kernel that takes tensor descriptors from the host.
+
+    Triton's launcher encodes them: an argument is then a triton TensorDescriptor where the kernel has the
+    descriptor, its shape and its strides.
+    Args: kinds: types of the arguments as Triton spells them, "tensordesc<..>" for each descriptor.
+    Raises: as `load` does.
+    """
+    device = _current_device()
+    key = (compiled.key, device, tuple(kinds))
+    known = _loaded_with_descriptors.get(key)
+    return known or _loaded_with_descriptors.setdefault(key, _load_launch(compiled, kinds, device))
+
+
+def _load_launch(compiled: Compiled, kinds: Sequence[str], device: int) -> Launch:
+    from triton.runtime.driver import driver
+
+    active: Any = driver.active
+    _check_device(active, compiled, device)
+    module, function, *counts = _load_binary(active, compiled, device)
+    metadata = _triton_metadata(compiled)
+    source = SimpleNamespace(signature=dict(enumerate(kinds)), constants={})
+    launcher = active.launcher_cls(source, metadata)
+    packed = (compiled.num_warps, metadata.num_ctas, compiled.shared)
+
+    def launch(grid: tuple[int, int, int], args: Sequence[Any], stream: int) -> None:
+        launcher(*grid, stream, function, packed, None, None, None, *args)
+
+    # Triton 3.9 unloads a module whose handle is gone.
+    launch.module = (module, counts)  # type: ignore[attr-defined]
+    return launch
+
+
 def _current_device() -> int:
     import torch
 
@@ -83,21 +123,11 @@ def _load(compiled: Compiled, device: int) -> Kernel:
     from triton.runtime.driver import driver
 
     active: Any = driver.active
-    major, minor = active.get_device_capability(device)
-    if major * 10 + minor != compiled.target.arch:
-        raise LaunchError(
-            f"kernel {compiled.name} is for {compiled.target.name}, device {device} is sm_{major}{minor}"
-        )
     if any("tensordesc" in kind for kind in compiled.signature):
         raise LaunchError(
             f"kernel {compiled.name} takes tensor descriptors, which only triton's own launcher passes"
         )
-    limit = active.utils.get_device_properties(device)["max_shared_mem"]
-    if compiled.shared > limit:
-        raise LaunchError(
-            f"kernel {compiled.name} takes {compiled.shared} bytes of shared memory, "
-            f"device {device} has {limit}"
-        )
+    _check_device(active, compiled, device)
     loaded = _load_binary(active, compiled, device)
     threads, most = compiled.num_warps * 32, loaded[4]
     if threads > most:
@@ -105,6 +135,20 @@ def _load(compiled: Compiled, device: int) -> Kernel:
             f"kernel {compiled.name} needs {threads} threads a program, its registers leave {most}"
         )
     return Kernel(compiled, device, _launcher(active, compiled, loaded[1]), loaded)
+
+
+def _check_device(active: Any, compiled: Compiled, device: int) -> None:
+    major, minor = active.get_device_capability(device)
+    if major * 10 + minor != compiled.target.arch:
+        raise LaunchError(
+            f"kernel {compiled.name} is for {compiled.target.name}, device {device} is sm_{major}{minor}"
+        )
+    limit = active.utils.get_device_properties(device)["max_shared_mem"]
+    if compiled.shared > limit:
+        raise LaunchError(
+            f"kernel {compiled.name} takes {compiled.shared} bytes of shared memory, "
+            f"device {device} has {limit}"
+        )
 
 
 def _load_binary(active: Any, compiled: Compiled, device: int) -> Sequence[Any]:

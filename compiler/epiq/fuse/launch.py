@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from epiq import codegen
-from epiq.codegen import Compiled, Target
+from epiq.codegen import Target
 from epiq.fuse.kernel import Bound
 from epiq.fuse.specialize import Specialization
 
@@ -89,32 +87,7 @@ def _run_on_gpu(
             kinds = [bound.signature[name] for name in bound.runtime_names]
             for _, stride in extra:
                 kinds += ["*i8"] if stride is None else ["*i8", "i64"]
-            _with_triton_launcher(compiled, tuple(kinds))[grid](*args)
+            launch = codegen.load_with_descriptors(compiled, kinds)
+            launch(grid, args, torch.cuda.current_stream(device).cuda_stream)
             return
         codegen.load(compiled)(grid, args, torch.cuda.current_stream(device).cuda_stream)
-
-
-_compiled_by_triton: dict[str, Any] = {}
-
-
-def _with_triton_launcher(compiled: Compiled, kinds: Sequence[str]) -> Any:
-    """The kernel as Triton loads it: only its own launcher encodes descriptors.
-
-    Args: kinds: types of the arguments, a descriptor being one.
-    """
-    known = _compiled_by_triton.get(compiled.key)
-    if known is not None:
-        return known
-    import triton
-    from triton.backends.compiler import GPUTarget
-
-    options = {"num_warps": compiled.metadata["num_warps"], "num_stages": compiled.metadata["num_stages"]}
-    options["enable_fp_fusion"] = compiled.metadata["enable_fp_fusion"]
-    with tempfile.TemporaryDirectory(prefix="epiq-") as folder:
-        path = Path(folder) / "kernel.ttir"
-        path.write_text(compiled.ttir)
-        kernel = triton.compile(
-            str(path), target=GPUTarget("cuda", compiled.target.arch, 32), options=options
-        )
-    kernel.src.signature = dict(enumerate(kinds))
-    return _compiled_by_triton.setdefault(compiled.key, kernel)

@@ -1,6 +1,6 @@
 """Matrix products with an epilogue: `epiq.kernels.matmul(a, b, epilogue=epiq.Quantize(fmt))`.
 
-matmul.py has the kernels, which only store their result; product.py calls them.
+triton_matmul.py has the kernels, which only store their result; product.py calls them.
 """
 
 from epiq.kernels.configs import Config

@@ -15,7 +15,7 @@ from epiq.codegen import Target
 from epiq.fuse import Epilogue, Fused, Specialization
 from epiq.fuse import fuse as fuse_epilogue
 from epiq.fuse.kernel import UserKernel
-from epiq.kernels import matmul as kernels
+from epiq.kernels import triton_matmul as kernels
 from epiq.kernels.configs import SMS, Config, choose, resolve
 from epiq.kernels.operands import Operands, check_operands
 
@@ -100,7 +100,7 @@ def specialize(
 def call(
     operands: Operands, config: Config, c: Tensor | None
 ) -> tuple[Any, tuple[int, ...], tuple[Any, ...], dict[str, Any]]:
-    """A launch of one of matmul.py's kernels: kernel, grid, arguments, constants and options."""
+    """A launch of one of triton_matmul.py's kernels: kernel, grid, arguments, constants and options."""
     m, n, k = operands.m, operands.n, operands.k
     scales = (operands.a_scale, operands.b_scale)
     descriptors = _descriptors(operands, config)
