@@ -120,16 +120,16 @@ Value TileEmitter::firstColumn(const EpilogueOperand &operand) {
   return inColumnsOf(first, operand.columnsPerColumn);
 }
 
-// A number of the output's columns, whole groups of them, as one of columns that
-// each stand for `columnsPerColumn`. The product at the end tells Triton what
-// divides it, which a quotient does not: stores stay wide.
+// A number of the output's columns, whole groups of them, as one of columns
+// that each stand for `columnsPerColumn`. The product at the end tells Triton
+// what divides it, which a quotient does not: stores stay wide.
 Value TileEmitter::inColumnsOf(Value count, int64_t columnsPerColumn) {
   auto constant = [&](int64_t value) -> Value {
-    return arith::ConstantOp::create(
-        builder, IntegerAttr::get(count.getType(), value));
+    return arith::ConstantOp::create(builder,
+                                     IntegerAttr::get(count.getType(), value));
   };
-  Value groups = arith::DivSIOp::create(builder, count,
-                                        constant(epilogue.groupColumns));
+  Value groups =
+      arith::DivSIOp::create(builder, count, constant(epilogue.groupColumns));
   int64_t perGroup = epilogue.groupColumns / columnsPerColumn;
   if (perGroup == 1)
     return groups;
