@@ -21,14 +21,14 @@ def bench():
     sys.path.remove(str(BENCH))
 
 
-def outputs(scale_factor=1.0, flipped=0, residual=0.0):
+def outputs(scale_factor=1.0, flipped=0, residual=0.0, scales=1):
     """Residual, FP8 values and scales of a pretended program, changed a little."""
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(64, 256, generator=generator).bfloat16() + residual
     q = torch.randn(64, 256, generator=generator).to(torch.float8_e4m3fn)
     q.view(torch.uint8).view(-1)[:flipped] ^= 1
     scale = torch.rand(64, 2, generator=generator) + 1.0
-    scale[0, 0] *= scale_factor
+    scale[:scales, 0] *= scale_factor
     return h, q, scale
 
 
@@ -37,7 +37,8 @@ def outputs(scale_factor=1.0, flipped=0, residual=0.0):
     [
         ({}, True),
         ({"scale_factor": 1 + 1e-7}, True),
-        ({"scale_factor": 1.001}, False),  # 1 of 128 scales is more than one in a thousand
+        ({"scale_factor": 1.001}, True),  # one of 128 scales
+        ({"scale_factor": 1.001, "scales": 3}, False),  # three are more than two, and than one in a thousand
         ({"scale_factor": 1.1}, False),
         ({"flipped": 32}, True),  # 32 of 16384 bytes
         ({"flipped": 40}, False),

@@ -244,7 +244,7 @@ def execute(
         if None in node.shape
     ]
     columns = math.ceil(known["row_width"] / block_cols) if block_cols else 1
-    grid = (math.ceil(num_rows / block_rows), columns, 1)
+    grid = (math.ceil(num_rows / block_rows) * columns, 1, 1)
     run(lower(case.text, block_rows, block_cols, chunk_cols), grid, [*inputs, *outputs, num_rows, *strides])
     return [out.t() if index in case.column_major else out for index, out in enumerate(outputs)]
 

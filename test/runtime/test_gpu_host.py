@@ -29,7 +29,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("schedule", "grid"),
-    [(Schedule(), (10, 1, 1)), (Schedule(block_rows=4), (3, 1, 1)), (Schedule(block_cols=1024), (10, 4, 1))],
+    [(Schedule(), (10, 1, 1)), (Schedule(block_rows=4), (3, 1, 1)), (Schedule(block_cols=1024), (40, 1, 1))],
     ids=["rows", "several_rows", "columns"],
 )
 def test_a_launch_passes_pointers_rows_and_strides(

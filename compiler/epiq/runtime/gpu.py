@@ -64,7 +64,7 @@ def _bind(kernel: Any, schedule: Schedule, row_width: int, index: int) -> Launch
         args += [x.data_ptr() for x in outputs]
         args.append(num_rows)
         args += strides
-        grid = (-(-num_rows // block_rows), columns, 1)
+        grid = (-(-num_rows // block_rows) * columns, 1, 1)
         if torch._C._cuda_getDevice() == index:
             kernel(grid, args, stream_of(index))
             return

@@ -131,7 +131,9 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     The module becomes one public `tt.func`. Its arguments: a pointer for each
     input, a pointer for each output, the number of rows (i32), then the row
     stride in elements (i64) of each input that has token dimensions. The grid is
-    ceil(rows / block-rows) by ceil(width / block-cols), or by 1.
+    ceil(rows / block-rows) times ceil(width / block-cols), or that alone, in x;
+    programs are counted along a row first, since those that run at the same time
+    should read memory that lies together.
 
     The dimensions of every value are split into token dimensions, whose product
     is the number of rows, and row dimensions. The row is factored so that each

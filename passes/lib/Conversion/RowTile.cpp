@@ -164,25 +164,35 @@ Value RowTile::range(unsigned axis, int64_t size) {
   return known = result;
 }
 
+// Programs are counted along a row first: those that run at the same time then
+// read memory that lies together.
+Value RowTile::program() {
+  if (!programId)
+    programId = tt::GetProgramIdOp::create(builder, builder.getI32Type(),
+                                           tt::ProgramAxis::X);
+  return programId;
+}
+
+// Which part of its row the program has.
 Value RowTile::columnProgram() {
   if (!columnProgramId)
-    columnProgramId = tt::GetProgramIdOp::create(builder, builder.getI32Type(),
-                                                 tt::ProgramAxis::Y);
+    columnProgramId =
+        arith::RemSIOp::create(builder, program(), i32(programsOfRow()));
   return columnProgramId;
 }
 
 // The first row of the tile, i32; also sets `rowStart64`.
 Value RowTile::rowStart() {
-  if (rowProgramId)
-    return rowProgramId;
-  rowProgramId = tt::GetProgramIdOp::create(builder, builder.getI32Type(),
-                                            tt::ProgramAxis::X);
+  if (firstRow)
+    return firstRow;
+  firstRow = program();
+  if (isCut())
+    firstRow = arith::DivSIOp::create(builder, firstRow, i32(programsOfRow()));
   if (hasRowAxis())
-    rowProgramId =
-        arith::MulIOp::create(builder, rowProgramId, i32(schedule.blockRows));
-  rowStart64 =
-      arith::ExtSIOp::create(builder, builder.getI64Type(), rowProgramId);
-  return rowProgramId;
+    firstRow =
+        arith::MulIOp::create(builder, firstRow, i32(schedule.blockRows));
+  rowStart64 = arith::ExtSIOp::create(builder, builder.getI64Type(), firstRow);
+  return firstRow;
 }
 
 Value RowTile::both(Value a, Value b) {

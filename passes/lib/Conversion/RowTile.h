@@ -16,6 +16,7 @@
 
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace epiq {
 
@@ -88,9 +89,13 @@ public:
 private:
   int64_t tileSize(unsigned factor) const { return tileSizes[factor]; }
   bool isCut() const { return schedule.blockCols != 0; }
+  int64_t programsOfRow() const {
+    return llvm::divideCeil(shape.width, schedule.blockCols);
+  }
 
   // [0, size) along tensor dimension `axis`, i32.
   mlir::Value range(unsigned axis, int64_t size);
+  mlir::Value program();
   mlir::Value columnProgram();
   mlir::Value rowStart();
   mlir::Value both(mlir::Value a, mlir::Value b);
@@ -108,7 +113,7 @@ private:
   mlir::Value numRows;
   llvm::SmallVector<int64_t> tileSizes;
   unsigned numChunks = 1;
-  mlir::Value rowProgramId, columnProgramId, rowStart64;
+  mlir::Value programId, columnProgramId, firstRow, rowStart64;
   llvm::DenseMap<std::pair<unsigned, int64_t>, mlir::Value> ranges;
 };
 
