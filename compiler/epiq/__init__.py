@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from epiq.backend import epiq as backend
     from epiq.errors import EpiqError, IRError, PassError, UnsupportedError
     from epiq.formats import QuantFormat, dequantize, quantize
+    from epiq.frontend.unwrap import UnwrapError, register_unwrap
     from epiq.fuse import Epilogue, Fused, FusionError, Quantize
     from epiq.fuse import fuse as fuse
     from epiq.report import Report, explain
@@ -29,6 +30,7 @@ __all__ = [
     "Quantize",
     "Report",
     "UnsupportedError",
+    "UnwrapError",
     "__version__",
     "backend",
     "dequantize",
@@ -36,6 +38,7 @@ __all__ = [
     "formats",
     "fuse",
     "quantize",
+    "register_unwrap",
 ]
 
 # Public name -> module and the name there ("" for the module itself).
@@ -50,12 +53,14 @@ _HOMES = {
     "Quantize": ("epiq.fuse", "Quantize"),
     "Report": ("epiq.report", "Report"),
     "UnsupportedError": ("epiq.errors", "UnsupportedError"),
+    "UnwrapError": ("epiq.frontend.unwrap", "UnwrapError"),
     "backend": ("epiq.backend", "epiq"),
     "dequantize": ("epiq.formats", "dequantize"),
     "explain": ("epiq.report", "explain"),
     "formats": ("epiq.formats", ""),
     "fuse": ("epiq.fuse", ""),
     "quantize": ("epiq.formats", "quantize"),
+    "register_unwrap": ("epiq.frontend.unwrap", "register_unwrap"),
 }
 
 

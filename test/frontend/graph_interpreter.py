@@ -20,12 +20,17 @@ TYPES = {
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "arith.negf": torch.neg, "math.absf": torch.abs, "math.absi": torch.abs, "math.exp": torch.exp,
     "math.exp2": torch.exp2, "math.log2": torch.log2, "math.sqrt": torch.sqrt, "math.rsqrt": torch.rsqrt,
+    **{f"math.{name}": getattr(torch, name) for name in (
+        "acos", "asin", "atan", "cos", "cosh", "erf", "erfc", "expm1", "log", "log10", "log1p", "sin", "sinh",
+        "tan", "tanh", "trunc",
+    )},
     "math.floor": torch.floor, "math.ceil": torch.ceil, "math.roundeven": torch.round,
 }  # fmt: skip
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "arith.addf": torch.add, "arith.addi": torch.add, "arith.subf": torch.sub, "arith.subi": torch.sub,
     "arith.mulf": torch.mul, "arith.muli": torch.mul, "arith.divf": torch.div,
     "arith.maximumf": torch.maximum, "arith.minimumf": torch.minimum,
+    "math.powf": torch.pow,
     "arith.maxsi": torch.maximum, "arith.minsi": torch.minimum,
     "arith.andi": torch.bitwise_and, "arith.ori": torch.bitwise_or, "arith.xori": torch.bitwise_xor,
     "arith.shli": torch.bitwise_left_shift, "arith.shrsi": torch.bitwise_right_shift,

@@ -76,6 +76,9 @@ UNARY = {
     "div_number": lambda x: x / 3.0,
     "maximum_number": lambda x: torch.maximum(x, torch.ones_like(x)),
     "isnan": torch.isnan,
+    "isinf": torch.isinf,
+    "nan_to_num": torch.nan_to_num,
+    "trunc": torch.trunc,
     "logical_not": torch.logical_not,
     "greater": lambda x: x > 0.3,
     "where": lambda x: torch.where(x < 0, x, 2 * x),
@@ -91,6 +94,31 @@ def test_elementwise(name: str, dtype: torch.dtype) -> None:
     check(UNARY[name], x, exact=name not in ("exp", "sigmoid", "silu"))
 
 
+FUNCTIONS = {
+    **{name: getattr(torch, name) for name in ("erf", "erfc", "expm1", "log", "log10", "log1p", "log2")},
+    **{name: getattr(torch, name) for name in ("acos", "asin", "atan", "cosh", "sin", "cos", "tan", "tanh")},
+    "pow": lambda x: x.abs() ** 1.75,
+    "pow3": lambda x: x.pow(3),
+    "pow_half": lambda x: x.abs().pow(0.5) + x.abs().pow(-0.5),
+    "pow_minus_one": lambda x: x.float().pow(-1) + x.float().pow(-2),
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "mish": torch.nn.functional.mish,
+    "elu": torch.nn.functional.elu,
+    "glu": torch.nn.functional.glu,
+    "layer_norm": lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
+    "var": lambda x: x.var(-1),
+    "var_mean": lambda x: torch.var_mean(x, -1, correction=0),
+    "std": lambda x: x.std((0, 1), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("dtype", [BF16, F32], ids=str)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str, dtype: torch.dtype) -> None:
+    check(FUNCTIONS[name], normal(dtype), exact=False)
+
+
 BINARY = {
     "add": torch.add,
     "sub": torch.sub,
@@ -98,6 +126,7 @@ BINARY = {
     "div": torch.div,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
+    "max": torch.max,
     "eq": torch.eq,
     "ne": torch.ne,
     "lt": torch.lt,
@@ -189,6 +218,10 @@ REDUCTIONS = {
     "amax": lambda x: x.amax(-1, keepdim=True),
     "amax_all_but_first": lambda x: x.amax((1, 2)),
     "amin": lambda x: x.amin(1),
+    "max_values": lambda x: x.max(-1, keepdim=True)[0],
+    "min_values": lambda x: x.min(1).values,
+    "max_norm": lambda x: torch.linalg.vector_norm(x, float("inf"), dim=-1),
+    "aminmax": lambda x: torch.maximum(-x.aminmax(dim=-1).min, x.aminmax(dim=-1).max),
     "max_of_all": lambda x: x.max(),
     "sum": lambda x: x.sum(-1),
     "sum_keep": lambda x: x.sum((0, 2), keepdim=True),
@@ -225,6 +258,8 @@ VIEWS = {
     "chunk": lambda x: torch.mul(*x.chunk(2, -1)),
     "split": lambda x: x.split([8, 24], -1)[1] + 1,
     "select": lambda x: x[:, 3] + 1,
+    "every_second": lambda x: x[:, ::2] + x[:, 1::2],
+    "every_fourth_row": lambda x: x[3::4] + 1,
     "select_last": lambda x: x[-1] + 1,
 }
 
@@ -246,8 +281,9 @@ def test_constants() -> None:
 OPAQUE = {
     "mm": lambda x: x @ x.t(),
     "alpha": lambda x: torch.add(x, x, alpha=3),
-    "pow3": lambda x: x.pow(3),
-    "strided_slice": lambda x: x[:, ::2] + 1,
+    "uneven_slice": lambda x: x[:, ::3] + 1,
+    "index_of_maximum": lambda x: x.max(-1)[1],
+    "cumsum": lambda x: x.cumsum(-1),
     "cat": lambda x: torch.cat([x, x + 1]),
     "topk": lambda x: x.topk(2)[0],
 }

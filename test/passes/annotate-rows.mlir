@@ -88,15 +88,15 @@ func.func @batch_of_one(%x: tensor<1x16x64xf32>, %w: tensor<1x1x64xf32>) -> tens
 }
 
 // A program that the lowering would refuse (L3) goes back into the graph.
-// CHECK-LABEL: @no_l3_tanh
-// CHECK-NEXT: %[[T:.*]] = math.tanh
+// CHECK-LABEL: @no_l3_cbrt
+// CHECK-NEXT: %[[T:.*]] = math.cbrt
 // CHECK-NEXT: return %[[T]]
-func.func @no_l3_tanh(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
-  // expected-remark @+1 {{not fused: L3: math.tanh cannot be part of a row program}}
-  %m = epiq.row_program @tanh (%x) {layouts = [#epiq.layout<row_major>]}
+func.func @no_l3_cbrt(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  // expected-remark @+1 {{not fused: L3: math.cbrt cannot be part of a row program}}
+  %m = epiq.row_program @cbrt (%x) {layouts = [#epiq.layout<row_major>]}
       : (tensor<?x64xf32>) -> tensor<?x64xf32> {
   ^bb0(%in: tensor<?x64xf32>):
-    %t = math.tanh %in : tensor<?x64xf32>
+    %t = math.cbrt %in : tensor<?x64xf32>
     epiq.yield %t : tensor<?x64xf32>
   }
   return %m : tensor<?x64xf32>

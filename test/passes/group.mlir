@@ -311,22 +311,37 @@ func.func @no_group_f7_computed(%x: tensor<?x512xf32>) -> tensor<?x256xf8E4M3FN>
   return %q : tensor<?x256xf8E4M3FN>
 }
 
-// Half of each head: no single run of the row that the maximum spans (F7).
-// CHECK-LABEL: @no_group_f7_strided
-func.func @no_group_f7_strided(%x: tensor<?x4x128xf32>) -> tensor<?x256xf8E4M3FN> {
-  // CHECK-NEXT: %[[H:.*]] = epiq.slice
-  // CHECK-NEXT: epiq.row_program @quantize_17 (%[[H]])
+// Half of each head is read where it lies.
+// CHECK-LABEL: @half_of_each_head
+func.func @half_of_each_head(%x: tensor<?x4x128xf32>) -> tensor<?x256xf8E4M3FN> {
+  // CHECK-NEXT: epiq.row_program @fused_abs_quantize_17 (%arg0)
   %h = epiq.slice %x dim 2 from 0 to 64 : tensor<?x4x128xf32> to tensor<?x4x64xf32>
   %r = epiq.reshape %h : tensor<?x4x64xf32> to tensor<?x256xf32>
-  // expected-remark @+1 {{not fused: cast(e4m3): F7: slice of dimension 2 of tensor<?x4x128xf32> is not one run of the row}}
-  %q = arith.truncf %r : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
+  %a = math.absf %r : tensor<?x256xf32>
+  // expected-remark @+1 {{fused: cast(e4m3) into abs}}
+  %q = arith.truncf %a : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
+  return %q : tensor<?x256xf8E4M3FN>
+}
+
+// Every second element, as the halves of an interleaved pair.
+// CHECK-LABEL: @interleaved
+func.func @interleaved(%x: tensor<?x512xf32>) -> tensor<?x256xf8E4M3FN> {
+  // CHECK-NEXT: epiq.row_program @fused_mul_quantize_18 (%arg0)
+  %p = epiq.reshape %x : tensor<?x512xf32> to tensor<?x256x2xf32>
+  %g2 = epiq.slice %p dim 2 from 0 to 1 : tensor<?x256x2xf32> to tensor<?x256x1xf32>
+  %g = epiq.reshape %g2 : tensor<?x256x1xf32> to tensor<?x256xf32>
+  %u2 = epiq.slice %p dim 2 from 1 to 2 : tensor<?x256x2xf32> to tensor<?x256x1xf32>
+  %u = epiq.reshape %u2 : tensor<?x256x1xf32> to tensor<?x256xf32>
+  %a = arith.mulf %g, %u : tensor<?x256xf32>
+  // expected-remark @+1 {{fused: cast(e4m3) into mul}}
+  %q = arith.truncf %a : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
   return %q : tensor<?x256xf8E4M3FN>
 }
 
 // A column-major matrix for each batch (F8): the copy stays outside.
 // CHECK-LABEL: @no_group_f8_batches
 func.func @no_group_f8_batches(%x: tensor<2x?x256xf32>) -> tensor<2x?x256xf8E4M3FN> {
-  // CHECK: %[[Q:.*]] = epiq.row_program @fused_abs_quantize_18 (%arg0) {layouts = [#epiq.layout<row_major>]}
+  // CHECK: %[[Q:.*]] = epiq.row_program @fused_abs_quantize_19 (%arg0) {layouts = [#epiq.layout<row_major>]}
   // CHECK: epiq.relayout %[[Q]] to column_major
   %a = math.absf %x : tensor<2x?x256xf32>
   // expected-remark @+1 {{fused: cast(e4m3) into abs}}
@@ -338,23 +353,23 @@ func.func @no_group_f8_batches(%x: tensor<2x?x256xf32>) -> tensor<2x?x256xf8E4M3
 // A sum over more than a tile holds (L7): the group falls apart, and the cast is
 // a program of its own.
 // CHECK-LABEL: @no_group_l7_wide_sum
-func.func @no_group_l7_wide_sum(%x: tensor<?x32768xf32>) -> tensor<?x32768xf8E4M3FN> {
+func.func @no_group_l7_wide_sum(%x: tensor<?x65536xf32>) -> tensor<?x65536xf8E4M3FN> {
   // CHECK: epiq.reduce sum
   // CHECK: %[[Y:.*]] = arith.mulf
-  // CHECK: epiq.row_program @quantize_19 (%[[Y]])
-  %s = epiq.reduce sum %x dims [1] keep : tensor<?x32768xf32> to tensor<?x1xf32>
-  %b = epiq.broadcast %s : tensor<?x1xf32> to tensor<?x32768xf32>
-  %y = arith.mulf %x, %b : tensor<?x32768xf32>
-  // expected-remark @+1 {{not fused: cast(e4m3): L7: a reduction spans a row of 32768}}
-  %q = arith.truncf %y : tensor<?x32768xf32> to tensor<?x32768xf8E4M3FN>
-  return %q : tensor<?x32768xf8E4M3FN>
+  // CHECK: epiq.row_program @quantize_20 (%[[Y]])
+  %s = epiq.reduce sum %x dims [1] keep : tensor<?x65536xf32> to tensor<?x1xf32>
+  %b = epiq.broadcast %s : tensor<?x1xf32> to tensor<?x65536xf32>
+  %y = arith.mulf %x, %b : tensor<?x65536xf32>
+  // expected-remark @+1 {{not fused: cast(e4m3): L7: a reduction spans a row of 65536}}
+  %q = arith.truncf %y : tensor<?x65536xf32> to tensor<?x65536xf8E4M3FN>
+  return %q : tensor<?x65536xf8E4M3FN>
 }
 
 // The clamp that Triton's cast to e5m2 needs is missing (L6): it spoils no group
 // of others.
 // CHECK-LABEL: @no_group_l6_cast
 func.func @no_group_l6_cast(%x: tensor<?x256xf32>) -> (tensor<?x256xf8E4M3FN>, tensor<?x256xf8E5M2>) {
-  // CHECK: %[[P:.*]]:2 = epiq.row_program @fused_abs_quantize_20 (%arg0)
+  // CHECK: %[[P:.*]]:2 = epiq.row_program @fused_abs_quantize_21 (%arg0)
   // CHECK: arith.truncf %[[P]]#0 : tensor<?x256xf32> to tensor<?x256xf8E5M2>
   %a = math.absf %x : tensor<?x256xf32>
   // expected-remark @+1 {{not fused: cast(e5m2): L6: cast to f8E5M2 of values that are not clamped}}

@@ -89,11 +89,11 @@
 // -----
 
 %x = epiq.extern "x"() : () -> tensor<?x48xf32>
-// expected-error @+1 {{L3: math.tanh cannot be part of a row program}}
+// expected-error @+1 {{L3: math.cbrt cannot be part of a row program}}
 %m = epiq.row_program @no_l3_op (%x) {layouts = [#epiq.layout<row_major>]}
     : (tensor<?x48xf32>) -> tensor<?x48xf32> {
 ^bb0(%in: tensor<?x48xf32>):
-  %a = math.tanh %in : tensor<?x48xf32>
+  %a = math.cbrt %in : tensor<?x48xf32>
   epiq.yield %a : tensor<?x48xf32>
 }
 
@@ -195,12 +195,12 @@
 
 // -----
 
-%x = epiq.extern "x"() : () -> tensor<?x20480xf32>
-// expected-error @+1 {{L7: a reduction spans a row of 20480, more than the 16384 of one tile}}
+%x = epiq.extern "x"() : () -> tensor<?x40960xf32>
+// expected-error @+1 {{L7: a reduction spans a row of 40960, more than the 32768 of one tile}}
 %m = epiq.row_program @no_l7_wide (%x) {layouts = [#epiq.layout<row_major>]}
-    : (tensor<?x20480xf32>) -> tensor<?x1xf32> {
-^bb0(%in: tensor<?x20480xf32>):
-  %a = epiq.reduce max %in dims [1] keep : tensor<?x20480xf32> to tensor<?x1xf32>
+    : (tensor<?x40960xf32>) -> tensor<?x1xf32> {
+^bb0(%in: tensor<?x40960xf32>):
+  %a = epiq.reduce max %in dims [1] keep : tensor<?x40960xf32> to tensor<?x1xf32>
   epiq.yield %a : tensor<?x1xf32>
 }
 

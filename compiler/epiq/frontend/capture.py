@@ -15,6 +15,7 @@ from epiq.config import Settings
 from epiq.frontend.graph_pass import warn_once
 from epiq.frontend.record import CompilationRecord, new_record, recording
 from epiq.frontend.rewrite import rewrite_graph
+from epiq.frontend.unwrap import UnwrapError
 from epiq.runtime.kernel import Kernel
 
 
@@ -34,6 +35,8 @@ def capture(
         record = new_record()
         try:
             rewrite_graph(gm.graph, settings, check_lowering, record)
+        except UnwrapError:
+            raise
         except Exception as error:
             if settings.strict:
                 raise

@@ -16,6 +16,7 @@ from epiq.config import Settings
 from epiq.frontend.plan import Prepare
 from epiq.frontend.record import CompilationRecord, new_record
 from epiq.frontend.rewrite import UnfusedError, rewrite_graph
+from epiq.frontend.unwrap import UnwrapError
 
 log = logging.getLogger("epiq")
 
@@ -47,7 +48,7 @@ class FuseQuantization(CustomGraphPass):
         record = new_record()
         try:
             rewrite_graph(graph, self.settings, self.prepare, record)
-        except UnfusedError:
+        except (UnfusedError, UnwrapError):
             raise
         except Exception as error:
             if self.settings.strict:

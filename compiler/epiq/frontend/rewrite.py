@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Graph
 
 from epiq import pipeline
 from epiq.config import Settings
 from epiq.errors import EpiqError
+from epiq.frontend.expand import Expansions
 from epiq.frontend.export import export_plans
 from epiq.frontend.importer import import_graph
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
 from epiq.frontend.types import FP8_TYPES, static_shape
+from epiq.runtime.kernel import Kernel
 from epiq.runtime.shapes import known_size
 
 log = logging.getLogger("epiq")
@@ -29,12 +32,54 @@ class UnfusedError(EpiqError):
 def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: CompilationRecord) -> None:
     """Puts the row programs found in `graph` into it as calls, and files what happened in `record`.
 
-    With `settings.dry_run` the graph stays as it is. Raises before any change to the graph.
+    With `settings.dry_run` the graph stays as it is. An error leaves it as it was.
     """
     record.nodes_before = record.nodes_after = _count(graph)
+    expansions = Expansions(graph)
+    try:
+        if settings.fuse:
+            expansions.expand_all()
+        plans = _plan(graph, settings, prepare, record, expansions)
+        _check_all_fused(settings, record)
+    except Exception:
+        expansions.undo(expansions.kept)
+        raise
+    record.unwrapped = tuple(str(expansion.call.unwrap.op) for expansion in expansions.kept)
+    record.put_back = tuple(expansions.put_back)
+    if not plans or settings.dry_run:
+        expansions.undo(expansions.kept)
+    else:
+        expansions.settle()
+        export_plans(graph, plans)
+        record.nodes_after = _count(graph)
+
+
+def _plan(
+    graph: Graph, settings: Settings, prepare: Prepare, record: CompilationRecord, expansions: Expansions
+) -> list[Plan]:
+    """The programs that replace parts of the graph; custom ops that these do not hold are put back."""
+    # What comes back changes the programs: kernels are made for those that stay.
+    while expansions.kept:
+        back = expansions.unfused(_plan_once(graph, settings, _prepare_nothing, record))
+        if not back:
+            break
+        expansions.undo(back)
+    plans = _plan_once(graph, settings, prepare, record)
+    while back := expansions.unfused(plans):
+        expansions.undo(back)
+        plans = _plan_once(graph, settings, prepare, record)
+    return plans
+
+
+def _prepare_nothing(kernel: Kernel, device: torch.device, num_rows: int) -> None:
+    """Stands for a kernel that could be made."""
+
+
+def _plan_once(graph: Graph, settings: Settings, prepare: Prepare, record: CompilationRecord) -> list[Plan]:
+    record.left_alone = ""
     if not _has_quantization(graph):
         record.left_alone = "no value of the graph is quantized"
-        return
+        return []
     record.device = _device(graph)
     _settle_row_widths(graph)
     imported = import_graph(graph, graph.owning_module)
@@ -58,12 +103,9 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
     record.kernels = tuple(
         by_symbol[p.symbol].kernel.key if p.symbol in by_symbol else "" for p in grouped.programs
     )
-    _check_all_fused(settings, record)
     if not plans:
         record.left_alone = "no group of the graph becomes a kernel"
-    elif not settings.dry_run:
-        export_plans(graph, plans)
-        record.nodes_after = _count(graph)
+    return plans
 
 
 def _has_quantization(graph: Graph) -> bool:

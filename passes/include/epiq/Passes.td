@@ -38,7 +38,13 @@ def Raise : Pass<"epiq-raise", "mlir::ModuleOp"> {
       amax, a power of two of it; views that split into groups and back.
     - `rms_norm`, by its root: x * rsqrt(mean(x * x) + eps), a weight or 1 + it,
       in f32 or after a rounding.
+    - `layer_norm`, by its root: (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps),
+      a weight or 1 + it, a bias.
     - `silu_mul`, by its exponential: g / (1 + exp(-g)) or g * sigmoid(g), times u.
+    - `gelu_mul`, by its erf or tanh: g / 2 * (1 + erf(g / sqrt(2))), or tanh's
+      approximation of it, times u.
+    - `swiglu`, by its exponential: g * sigmoid(alpha * g) * (u + 1), g and u clamped.
+    - `relu2`: max(x, 0) squared.
     - `epiq.relayout`, for transpose(contiguous(transpose(x))).
 
     Each find is a remark. A cast to fp8 is left as it is, with a remark, when
@@ -86,7 +92,7 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     outside would read a value of the program and feed one back; (F5) there is
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
-    the program computes, or one that is not a single run of the row; (F8) its
+    the program computes; (F8) its
     layout is column-major in several batches. A group that breaks a rule L1-L7
     of `epiq-lower-row-program` falls apart into its quantizations.
 
@@ -168,7 +174,7 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     (L4) no value differs along some of the token dimensions only;
     (L5) a column-major result is a matrix of tokens by row;
     (L6) Triton has the element types and the casts between them;
-    (L7) the tile fits: a reduction spans at most 16384 elements, `block-rows`
+    (L7) the tile fits: a reduction spans at most 32768 elements, `block-rows`
     is a power of two, `block-cols` and `chunk-cols` are the column unit times a
     power of two and not both given, `block-cols` is 0 when a reduction spans the
     row, and a row has at most 16 chunks.

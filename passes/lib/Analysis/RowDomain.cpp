@@ -116,6 +116,9 @@ private:
   void visitRelayout(RelayoutOp op);
   void visitComposite(CompositeOp op);
 
+  Value viewedBase(Value value) const;
+  bool isOnlySliced(Value value) const;
+
   void checkWidths(int64_t maxWidth);
   template <typename... Parts> void fail(const Parts &...parts) {
     if (!refusal)
@@ -228,6 +231,29 @@ void Inference::visitReshape(ReshapeOp op) {
   across(op.getResult(), op.getInput());
 }
 
+// What `value` is a view of: through the reshapes and slices among the ops.
+Value Inference::viewedBase(Value value) const {
+  Operation *op = value.getDefiningOp();
+  while (op && members.contains(op) && isa<ReshapeOp, SliceOp>(op)) {
+    value = op->getOperand(0);
+    op = value.getDefiningOp();
+  }
+  return value;
+}
+
+// Whether the ops read nothing of `value`, a view of what they do not compute,
+// but slices.
+bool Inference::isOnlySliced(Value value) const {
+  Operation *base = viewedBase(value).getDefiningOp();
+  if (base && members.contains(base))
+    return false;
+  return llvm::all_of(value.getUsers(), [&](Operation *user) {
+    if (isa<SliceOp>(user) || !members.contains(user))
+      return true;
+    return isa<ReshapeOp>(user) && isOnlySliced(user->getResult(0));
+  });
+}
+
 void Inference::visitSlice(SliceOp op) {
   link(op.getInput(), op.getResult());
   std::optional<RowSplit> split = known(op.getInput());
@@ -240,12 +266,7 @@ void Inference::visitSlice(SliceOp op) {
   if (dim < static_cast<int64_t>(split->lead))
     return fail("F3: epiq.slice takes some of the tokens of ",
                 typeOf(op.getInput()));
-  ArrayRef<int64_t> outer =
-      typeOf(op.getInput()).getShape().slice(split->lead, dim - split->lead);
-  if (llvm::any_of(outer, [](int64_t size) { return size != 1; }))
-    return fail("F7: slice of dimension ", dim, " of ", typeOf(op.getInput()),
-                " is not one run of the row");
-  if (Operation *producer = op.getInput().getDefiningOp();
+  if (Operation *producer = viewedBase(op.getInput()).getDefiningOp();
       producer && members.contains(producer))
     fail("F7: slice of a value that ", producer->getName(),
          " computes in the same program");
@@ -314,10 +335,11 @@ void Inference::visit(Operation *op) {
 }
 
 // F3 for widths: a row is as wide as the widest, or what a reduction left of
-// it. F6: rows are static, and not too wide for one program.
+// it, or what is repeated along it. F6: rows are static, and not too wide for
+// one program.
 void Inference::checkWidths(int64_t maxWidth) {
   widest = 0;
-  std::set<int64_t> reduced = {1};
+  std::set<int64_t> narrow = {1};
   SmallVector<std::pair<Value, int64_t>> computed;
   for (auto [value, split] : splits) {
     std::optional<int64_t> width =
@@ -327,21 +349,20 @@ void Inference::checkWidths(int64_t maxWidth) {
     if (split.uniform)
       continue;
     Operation *producer = value.getDefiningOp();
-    bool sliced = (!producer || !members.contains(producer)) &&
-                  llvm::all_of(value.getUsers(), [&](Operation *user) {
-                    return isa<SliceOp>(user) || !members.contains(user);
-                  });
-    if (sliced)
+    if (isOnlySliced(value))
       continue;
     computed.emplace_back(value, *width);
     widest = std::max(widest, *width);
-    if (isa_and_present<ReduceOp>(producer))
-      reduced.insert(*width);
+    bool isRepeated = llvm::any_of(value.getUsers(), [&](Operation *user) {
+      return isa<BroadcastOp>(user) && members.contains(user);
+    });
+    if (isRepeated || isa_and_present<ReduceOp>(producer))
+      narrow.insert(*width);
   }
   if (widest > maxWidth)
     return fail("F6: a row of ", widest, " elements is wider than ", maxWidth);
   for (auto [value, width] : computed)
-    if (width != widest && !reduced.count(width))
+    if (width != widest && !narrow.count(width))
       return fail("F3: row widths ", widest, " and ", width, " differ");
 }
 

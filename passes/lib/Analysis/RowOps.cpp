@@ -11,6 +11,7 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -96,6 +97,26 @@ std::string typeText(Type type) {
 
 } // namespace
 
+// The functions that Inductor calls there too, so that the bits are the same.
+StringRef libdeviceFunction(Operation &op) {
+  return llvm::TypeSwitch<Operation *, StringRef>(&op)
+      .Case([](math::AcosOp) { return "acos"; })
+      .Case([](math::AsinOp) { return "asin"; })
+      .Case([](math::AtanOp) { return "atan"; })
+      .Case([](math::CoshOp) { return "cosh"; })
+      .Case([](math::ErfcOp) { return "erfc"; })
+      .Case([](math::ExpM1Op) { return "expm1"; })
+      .Case([](math::Log1pOp) { return "log1p"; })
+      .Case([](math::Log10Op) { return "log10"; })
+      .Case([](math::PowFOp) { return "pow"; })
+      .Case([](math::RoundEvenOp) { return "nearbyint"; })
+      .Case([](math::SinhOp) { return "sinh"; })
+      .Case([](math::TanOp) { return "tan"; })
+      .Case([](math::TanhOp) { return "tanh"; })
+      .Case([](math::TruncOp) { return "trunc"; })
+      .Default([](Operation *) { return ""; });
+}
+
 bool isTritonElement(Type type) {
   if (isa<Float64Type, Float32Type, Float16Type, BFloat16Type>(type) ||
       isFp8(type))
@@ -107,7 +128,8 @@ bool isTritonElement(Type type) {
 
 LogicalResult checkElementwise(Operation &op, std::string &reason) {
   StringRef name = op.getName().getStringRef();
-  if (!isKnownOp(op))
+  bool isLibrary = !libdeviceFunction(op).empty();
+  if (!isKnownOp(op) && !isLibrary)
     return refuse(reason, "L3: " + name + " cannot be part of a row program");
   Type from = getElementTypeOrSelf(op.getOperand(0));
   Type to = getElementTypeOrSelf(op.getResult(0));
@@ -121,7 +143,7 @@ LogicalResult checkElementwise(Operation &op, std::string &reason) {
   bool isWide = isa<arith::DivFOp, math::SqrtOp, math::RsqrtOp, math::ExpOp, math::Exp2Op,
                     math::LogOp, math::Log2Op, math::SinOp, math::CosOp, math::ErfOp>(op);
   // clang-format on
-  if (isWide && !to.isF32() && !to.isF64())
+  if ((isWide || isLibrary) && !to.isF32() && !to.isF64())
     return refuse(reason, "L6: " + name + " rounds in f32 or f64, not in " +
                               typeText(to));
   if (isCast && isFp8(to) && (from.isF64() || isFp8(from)))

@@ -113,20 +113,36 @@ SmallVector<int64_t> rowMajorStrides(ArrayRef<int64_t> dims) {
   return strides;
 }
 
-bool isDense(ArrayRef<int64_t> dims, ArrayRef<int64_t> strides) {
-  int64_t expected = 1;
-  for (auto [dim, stride] : llvm::reverse(llvm::zip_equal(dims, strides))) {
-    if (dim == 1)
-      continue;
-    if (stride != expected)
-      return false;
-    expected *= dim;
+// The strides of the same elements, in the same order, with dimensions `to`
+// instead of `from`; none where they lie at no fixed distances.
+std::optional<SmallVector<int64_t>> viewedStrides(ArrayRef<int64_t> from,
+                                                  ArrayRef<int64_t> strides,
+                                                  ArrayRef<int64_t> to) {
+  SmallVector<int64_t> result(to.size(), 1);
+  size_t dim = to.size();
+  for (size_t last = from.size(); last > 0;) {
+    // A run of dimensions, `elements` in all, each `stride` from the next.
+    int64_t stride = strides[last - 1], elements = from[last - 1];
+    --last;
+    while (last > 0 && (from[last - 1] == 1 || elements == 1 ||
+                        strides[last - 1] == stride * elements)) {
+      if (elements == 1)
+        stride = strides[last - 1];
+      elements *= from[--last];
+    }
+    int64_t taken = 1;
+    while (dim > 0 && taken < elements) {
+      result[--dim] = stride * taken;
+      taken *= to[dim];
+    }
+    if (taken != elements)
+      return std::nullopt;
   }
-  return true;
+  return result;
 }
 
 // Finds the values that are parts of inputs as these lie in memory: inputs,
-// their slices, and their reshapes as long as they are dense.
+// their slices, and their reshapes where these need no copy.
 MemoryViews findViews(Block &body, const LeadingDims &leading) {
   MemoryViews views;
   for (BlockArgument argument : body.getArguments())
@@ -144,12 +160,15 @@ MemoryViews findViews(Block &body, const LeadingDims &leading) {
     }
     if (auto reshape = dyn_cast<graph::ReshapeOp>(op)) {
       auto source = views.find(reshape.getInput());
-      if (source == views.end() ||
-          !isDense(rowDims(reshape.getInput(), leading),
-                   source->second.strides))
+      if (source == views.end())
+        continue;
+      std::optional<SmallVector<int64_t>> strides = viewedStrides(
+          rowDims(reshape.getInput(), leading), source->second.strides,
+          rowDims(reshape.getResult(), leading));
+      if (!strides)
         continue;
       MemoryView view = source->second;
-      view.strides = rowMajorStrides(rowDims(reshape.getResult(), leading));
+      view.strides = *strides;
       views[reshape.getResult()] = view;
     }
   }
@@ -181,7 +200,7 @@ SmallVector<int64_t> factorStrides(const MemoryView &view,
 }
 
 // The widest row of which one tile holds all.
-constexpr int64_t kMaxRowWidth = 16384;
+constexpr int64_t kMaxRowWidth = 32768;
 
 int64_t paddedWidth(const RowShape &shape) {
   int64_t width = 1;

@@ -282,6 +282,15 @@ Value RowBody::lowerFloatCast(Operation &op, unsigned chunk) {
       tt::RoundingModeAttr::get(builder.getContext(), tt::RoundingMode::RTNE));
 }
 
+// `__nv_tanhf` for f32, `__nv_tanh` for f64.
+Value RowBody::callLibdevice(StringRef name, ValueRange operands, Type wanted) {
+  bool isF32 = getElementTypeOrSelf(wanted).isF32();
+  std::string symbol = ("__nv_" + name + (isF32 ? "f" : "")).str();
+  return tt::ExternElementwiseOp::create(builder, wanted, operands,
+                                         /*libname=*/"", /*libpath=*/"", symbol,
+                                         /*pure=*/true);
+}
+
 Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
   if (isa<arith::ExtFOp, arith::TruncFOp>(op))
     return lowerFloatCast(op, chunk);
@@ -296,6 +305,8 @@ Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
     if (isa<math::SqrtOp>(op))
       return tt::PreciseSqrtOp::create(builder, wanted, operands[0]);
   }
+  if (StringRef name = libdeviceFunction(op); !name.empty())
+    return callLibdevice(name, operands, wanted);
   if (isa<arith::BitcastOp>(op))
     return tt::BitcastOp::create(builder, wanted, operands[0]);
   // Triton takes no negation; a product with -1 is one, -0 included.

@@ -55,6 +55,8 @@ private:
   mlir::Value lowerBroadcast(graph::BroadcastOp op, unsigned chunk);
   mlir::Value lowerElementwise(mlir::Operation &op, unsigned chunk);
   mlir::Value lowerFloatCast(mlir::Operation &op, unsigned chunk);
+  mlir::Value callLibdevice(llvm::StringRef name, mlir::ValueRange operands,
+                            mlir::Type wanted);
   llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
   mlir::Value neutralizePadding(graph::ReduceOp op,
                                 llvm::ArrayRef<unsigned> factors,

@@ -10,7 +10,6 @@
 #include "epiq/Graph/Graph.h"
 
 #include "llvm/ADT/STLExtras.h"
-#include <deque>
 
 using namespace mlir;
 using namespace epiq::graph;
@@ -137,18 +136,24 @@ std::optional<Refusal> Grouper::addProducer(Group &group, Value input) {
   return other ? tryMerge(group, *other) : tryAdd(group, withHelpers(producer));
 }
 
+// The latest op first: when a value is tried, all that could use it in the
+// group is there, so that a value with two uses is not one that feeds back
+// (F4).
 void Grouper::growProducers(Group &group, Seed &seed) {
-  llvm::SetVector<Value> seen;
-  std::deque<Value> worklist;
+  llvm::SetVector<Value> seen, worklist;
   auto push = [&](const llvm::SetVector<Value> &inputs) {
     for (Value input : inputs)
       if (seen.insert(input))
-        worklist.push_back(input);
+        worklist.insert(input);
+  };
+  auto isEarlier = [](Value a, Value b) {
+    Operation *from = a.getDefiningOp(), *to = b.getDefiningOp();
+    return to && (!from || from->isBeforeInBlock(to));
   };
   push(inputsOf(group.ops));
   while (!worklist.empty()) {
-    Value input = worklist.front();
-    worklist.pop_front();
+    Value input = *llvm::max_element(worklist, isEarlier);
+    worklist.remove(input);
     if (group.ops.contains(input.getDefiningOp()))
       continue;
     std::optional<Refusal> refusal = addProducer(group, input);
@@ -159,8 +164,9 @@ void Grouper::growProducers(Group &group, Seed &seed) {
   }
 }
 
-// Layouts of results, and arithmetic on values narrower than a row, such as the
-// reciprocal of a scale, which would be a kernel of its own.
+// Layouts of results, roundings, which make them smaller, and arithmetic on
+// values narrower than a row, such as the reciprocal of a scale, which would be
+// a kernel of its own.
 bool Grouper::addConsumer(Group &group, Operation *user, Value value) {
   if (group.ops.contains(user) || ownerOf(user) || user->getBlock() != &block)
     return false;
@@ -177,7 +183,8 @@ bool Grouper::addConsumer(Group &group, Operation *user, Value value) {
   }
   bool narrow = group.domain.isRowLike(value) &&
                 group.domain.width(value) < group.domain.rowWidth();
-  if (!narrow || !isElementwise(user))
+  bool rounds = isa<arith::TruncFOp>(user) && !isQuantization(user);
+  if ((!narrow && !rounds) || !isElementwise(user))
     return false;
   OpSet ops = withHelpers(user);
   bool closed = llvm::all_of(inputsOf(ops), [&](Value input) {

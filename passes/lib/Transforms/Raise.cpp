@@ -10,6 +10,8 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <functional>
+
 using namespace mlir;
 using namespace epiq::graph;
 
@@ -73,12 +75,12 @@ struct Raise : impl::RaiseBase<Raise> {
       if (!func.getBody().hasOneBlock())
         continue;
       raiseLayouts(func);
-      for (math::RsqrtOp root : opsOf<math::RsqrtOp>(func))
-        raise(findRmsNorm(root));
-      for (math::SqrtOp root : opsOf<math::SqrtOp>(func))
-        raise(findRmsNorm(root));
-      for (math::ExpOp exp : opsOf<math::ExpOp>(func))
-        raise(findSiluMul(exp));
+      raiseAt<math::RsqrtOp>(func, {findRmsNorm, findLayerNorm});
+      raiseAt<math::SqrtOp>(func, {findRmsNorm, findLayerNorm});
+      raiseAt<math::ExpOp>(func, {findSwiglu, findSiluMul});
+      raiseAt<math::ErfOp>(func, {findGelu});
+      raiseAt<math::TanhOp>(func, {findGelu});
+      raiseAt<arith::MaximumFOp>(func, {findRelu2});
       raiseQuantizes(func);
       eraseUnusedSplats(func.getBody().front());
     }
@@ -104,12 +106,22 @@ struct Raise : impl::RaiseBase<Raise> {
     }
   }
 
-  void raise(const OrRefusal<Named> &found) {
-    const auto *named = std::get_if<Named>(&found);
-    if (!named)
-      return;
-    remarkNamed(*named);
-    outline(*named, OpSet());
+  // The first of the finders that finds something names it. No find holds
+  // another anchor of its kind, so outlining one leaves the others alone.
+  template <typename OpT>
+  void raiseAt(func::FuncOp func,
+               ArrayRef<std::function<OrRefusal<Named>(OpT)>> finders) {
+    for (OpT anchor : opsOf<OpT>(func)) {
+      for (const auto &find : finders) {
+        OrRefusal<Named> found = find(anchor);
+        const auto *named = std::get_if<Named>(&found);
+        if (!named)
+          continue;
+        remarkNamed(*named);
+        outline(*named, OpSet());
+        break;
+      }
+    }
   }
 
   // Several quantizations may share amax or the scale: each gets its own copy.

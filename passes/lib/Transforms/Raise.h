@@ -42,6 +42,18 @@ void unflattenTokens(graph::CompositeOp composite);
 // The RMSNorm around the root `root`, a math.rsqrt or math.sqrt.
 OrRefusal<Named> findRmsNorm(mlir::Operation *root);
 
+// The LayerNorm around the root `root`, a math.rsqrt or math.sqrt.
+OrRefusal<Named> findLayerNorm(mlir::Operation *root);
+
+// gelu(g) * u or gelu(g) around `root`, a math.erf or math.tanh.
+OrRefusal<Named> findGelu(mlir::Operation *root);
+
+// The clamped swiglu around the exponential in exp(-alpha * g).
+OrRefusal<Named> findSwiglu(mlir::math::ExpOp exp);
+
+// The square of a maximum with 0.
+OrRefusal<Named> findRelu2(mlir::arith::MaximumFOp relu);
+
 // silu(g) * u or silu(g) around the exponential in exp(-g).
 OrRefusal<Named> findSiluMul(mlir::math::ExpOp exp);
 

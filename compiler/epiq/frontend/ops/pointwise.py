@@ -16,15 +16,12 @@ _BINARY = {
     "sub": ("arith.subf", "arith.subi"),
     "mul": ("arith.mulf", "arith.muli"),
 }
-_MATH = {
-    "exp": "math.exp",
-    "exp2": "math.exp2",
-    "log2": "math.log2",
-    "sqrt": "math.sqrt",
-    "rsqrt": "math.rsqrt",
-    "floor": "math.floor",
+# Roundings to a whole number.
+_WHOLE = {
     "ceil": "math.ceil",
+    "floor": "math.floor",
     "round": "math.roundeven",
+    "trunc": "math.trunc",
 }
 _RELATIONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
@@ -98,7 +95,7 @@ def _unary_float(op: str) -> EmitFn:
     return emit
 
 
-for _name, _op in _MATH.items():
+for _name, _op in _WHOLE.items():
     emits(overload(f"aten.{_name}.default"))(_unary_float(_op))
 
 
@@ -154,11 +151,6 @@ def square(scope: Scope) -> Emitted:
     return rounded(scope, scope.emitter.binary("arith.mulf", x, x))
 
 
-@emits(overload("aten.pow.Tensor_Scalar"))
-def pow_(scope: Scope) -> Emitted:
-    return square(scope) if scope.arg(1) == 2 else None
-
-
 def _bound(scope: Scope, value: Value, kind: str, bound: Value) -> Value:
     """The larger (`max`) or smaller of two; NaN in either stays NaN."""
     if is_float(value.dtype):
@@ -183,6 +175,7 @@ for _kind, _bounded in (("max", "clamp_min"), ("min", "clamp_max")):
         overload(f"aten.{_kind}imum.default"),
         overload(f"aten.{_bounded}.default"),
         overload(f"aten.{_bounded}.Tensor"),
+        overload(f"aten.{_kind}.other"),
     )(_extremum(_kind))
 
 
@@ -224,6 +217,15 @@ def isnan(scope: Scope) -> Emitted:
         return None
     wide = scope.emitter.cast(x, opmath_dtype(x.dtype))
     return scope.emitter.compare("ne", wide, wide)
+
+
+@emits(overload("aten.isinf.default"))
+def isinf(scope: Scope) -> Emitted:
+    x = scope.arg(0)
+    if not isinstance(x, Value) or not is_known(x.dtype) or not is_float(x.dtype):
+        return None
+    size = scope.emitter.unary("math.absf", scope.emitter.cast(x, opmath_dtype(x.dtype)))
+    return scope.emitter.compare("eq", size, scope.emitter.splat(float("inf"), size.dtype, size.shape))
 
 
 @emits(overload("aten.where.self"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import torch
@@ -70,6 +71,22 @@ emits(overload("aten.amax.default"))(_extremum("max"))
 emits(overload("aten.amin.default"))(_extremum("min"))
 
 
+def _first_of_two(kind: str) -> EmitFn:
+    """`x.max(dim)`: the values; the indices must be unused."""
+
+    def emit(scope: Scope) -> Emitted:
+        if any(user.args[1] != 0 for user in scope.node.users if user.target is operator.getitem):
+            return None
+        values = _extremum(kind)(scope)
+        return (values,) if isinstance(values, Value) else None
+
+    return emit
+
+
+emits(overload("aten.max.dim"))(_first_of_two("max"))
+emits(overload("aten.min.dim"))(_first_of_two("min"))
+
+
 def _over_all(kind: str) -> EmitFn:
     """`x.sum()`, `x.max()`: no dimensions, a 0-d result."""
 
@@ -85,3 +102,38 @@ def _over_all(kind: str) -> EmitFn:
 emits(overload("aten.sum.default"))(_over_all("sum"))
 emits(overload("aten.max.default"))(_over_all("max"))
 emits(overload("aten.min.default"))(_over_all("min"))
+
+
+def _moments(scope: Scope) -> tuple[Value, Value] | None:
+    """The variance and the mean, both in the math type: the mean first, then the mean square around it."""
+    correction = scope.arg(2, "correction", 1)
+    keep = bool(scope.arg(3, "keepdim", False))
+    x, dims = scope.arg(0), scope.arg(1, "dim")
+    if not isinstance(x, Value) or not is_known(x.dtype) or not isinstance(correction, int | float | None):
+        return None
+    e, reduced = scope.emitter, _dims(dims, len(x.shape))
+    if reduced is None or not x.shape or not is_float(x.dtype):
+        return None
+    sizes = [size for size in (x.shape[dim] for dim in reduced) if size is not None]
+    count = math.prod(sizes)
+    rest = count - (1 if correction is None else correction)
+    if len(sizes) != len(reduced) or rest <= 0:
+        return None
+    wide = e.cast(x, opmath_dtype(x.dtype))
+    mean = scope.divided(e.reduce("sum", wide, reduced, True), float(count))
+    distance = e.binary("arith.subf", wide, e.broadcast(mean, wide.shape))
+    square = e.binary("arith.mulf", distance, distance)
+    variance = scope.divided(e.reduce("sum", square, reduced, keep), float(rest))
+    return variance, mean if keep else e.reshape(mean, variance.shape)
+
+
+@emits(overload("aten.var_mean.correction"))
+def var_mean(scope: Scope) -> Emitted:
+    found = _moments(scope)
+    return None if found is None else tuple(scope.emitter.cast(part, scope.dtype) for part in found)
+
+
+@emits(overload("aten.var.correction"))
+def var(scope: Scope) -> Emitted:
+    found = _moments(scope)
+    return None if found is None else scope.emitter.cast(found[0], scope.dtype)

@@ -69,17 +69,27 @@ class Scope:
 
     @property
     def result(self) -> Any:
-        """The fake tensor that the node results in."""
+        """The fake tensor that the node results in, or a list or tuple of several."""
         return self.node.meta["val"]
 
     @property
+    def first(self) -> Any:
+        """The first of the fake tensors of a node that results in several, or the only one."""
+        return self.result[0] if isinstance(self.result, list | tuple) else self.result
+
+    @property
     def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.result.dtype
+        dtype: torch.dtype = self.first.dtype
         return dtype
 
     @property
+    def math_dtype(self) -> torch.dtype:
+        """What the result is computed in, before it is rounded to `dtype`."""
+        return opmath_dtype(self.dtype)
+
+    @property
     def shape(self) -> Shape:
-        return static_shape(self.result.shape)
+        return static_shape(self.first.shape)
 
     def operand(self, index: int, common: torch.dtype, name: str = "") -> Value | None:
         """Argument `index` as a value of the result's shape, in the math type of `common`.
@@ -103,7 +113,7 @@ class Scope:
 
         Those for CUDA multiply by the reciprocal, itself rounded to the math type.
         """
-        if self.result.device.type != "cuda":
+        if self.first.device.type != "cuda":
             return self.emitter.binary("arith.divf", x, self.emitter.splat(number, x.dtype, x.shape))
         exact = np.float64 if x.dtype == torch.float64 else np.float32
         with np.errstate(divide="ignore", over="ignore"):

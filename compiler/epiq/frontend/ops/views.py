@@ -112,18 +112,30 @@ def slice_(scope: Scope) -> Emitted:
         scope.arg(index, name, default)
         for index, name, default in ((1, "dim", 0), (2, "start", None), (3, "end", None), (4, "step", 1))
     )
-    if x is None or step != 1 or not isinstance(dim, int):
+    if x is None or not isinstance(step, int) or not isinstance(dim, int):
         return None
     if any(not isinstance(bound, int | type(None)) for bound in (begin, end)):
         return None
     size = x.shape[dim % len(x.shape)]
     if size is None:
-        is_whole = begin in (None, 0) and _same_sizes(scope)
+        is_whole = step == 1 and begin in (None, 0) and _same_sizes(scope)
         return x if is_whole else None
     first, last = (_clip(bound, size, default) for bound, default in ((begin, 0), (end, size)))
+    if step != 1:
+        return _strided(scope, x, dim % len(x.shape), range(first, last, step))
     if first == 0 and last == size:
         return x
     return scope.emitter.slice(x, dim % len(x.shape), first, max(first, last))
+
+
+def _strided(scope: Scope, x: Value, axis: int, taken: range) -> Value | None:
+    """`x[::2]` and `x[1::2]`: one column of the values in rows of `step`."""
+    size, step = x.shape[axis], taken.step
+    if size is None or size % step or taken.start >= step or len(taken) != size // step:
+        return None
+    shape = (*x.shape[:axis], size // step, step, *x.shape[axis + 1 :])
+    column = scope.emitter.slice(scope.emitter.reshape(x, shape), axis + 1, taken.start, taken.start + 1)
+    return scope.emitter.reshape(column, scope.shape)
 
 
 def _clip(bound: int | None, size: int, default: int) -> int:

@@ -5,6 +5,7 @@
 
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Operation.h"
+#include "llvm/ADT/StringRef.h"
 
 #include <string>
 
@@ -16,6 +17,10 @@ inline bool isFp8(mlir::Type type) {
 
 // L3, L6: whether `op` is an elementwise op that Triton computes as torch does.
 mlir::LogicalResult checkElementwise(mlir::Operation &op, std::string &reason);
+
+// The name in CUDA's libdevice, without prefix and suffix, of the function that
+// `op` is, where Triton's dialects have none; empty for other ops.
+llvm::StringRef libdeviceFunction(mlir::Operation &op);
 
 // L6: whether Triton has values of this type, an element type.
 bool isTritonElement(mlir::Type type);

@@ -1,0 +1,241 @@
+"""Custom ops as what they compute: puts traced functions in their place, and the ops back.
+
+An expansion is provisional until programs are planned: an op whose nodes do not all end up in
+fused programs comes back, with its arguments, its results and its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
+
+from epiq.frontend.cse import is_view, writes_memory
+from epiq.frontend.custom_op import CustomCall, read_call
+from epiq.frontend.plan import Plan
+from epiq.frontend.trace import StaysError, check_results, trace_call
+
+log = logging.getLogger("epiq")
+
+# What the nodes of an expansion take over from the op's node: where it stands in the user's code.
+_KEPT_META = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
+_ALIAS = torch.ops.aten.alias.default
+
+
+@dataclass
+class Expansion:
+    """One op's node, taken out of the graph.
+
+    args, kwargs, meta: the node's. items: the metadata of the getitem nodes that read it. nodes:
+    what stands in its place, in order. results: index in the op's tuple -> the node read instead.
+    """
+
+    call: CustomCall
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    meta: dict[str, Any]
+    items: dict[int, dict[str, Any]]
+    nodes: list[Node] = field(default_factory=list)
+    results: dict[int, Node] = field(default_factory=dict)
+
+
+class Expansions:
+    """The expansions of one graph. put_back: names of the nodes of ops that came back."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.kept: list[Expansion] = []
+        self.put_back: list[str] = []
+
+    def expand_all(self) -> None:
+        """Expands each node of a registered op. Raises: UnwrapError for a function that is not the op's."""
+        for node in list(self.graph.nodes):
+            call = read_call(node)
+            if call is not None:
+                self._expand(call)
+
+    def undo(self, expansions: Iterable[Expansion]) -> None:
+        for expansion in list(expansions):
+            self.kept.remove(expansion)
+            self._undo(expansion)
+
+    def settle(self) -> None:
+        """Makes the expansions final: the aliases that mark their results go."""
+        for expansion in self.kept:
+            for alias in expansion.results.values():
+                if alias.target is _ALIAS:
+                    alias.replace_all_uses_with(alias.args[0])  # type: ignore[arg-type]
+                    self.graph.erase_node(alias)
+
+    def unfused(self, plans: list[Plan]) -> list[Expansion]:
+        """The expansions that do not all end up in programs, or in programs that hold nothing else."""
+        alive = _still_computed(self.graph, plans)
+        working = {node.name for node in self.graph.nodes if not _is_free(node)}
+        found = []
+        for expansion in self.kept:
+            own = {node.name for node in expansion.nodes}
+            left = [node for node in expansion.nodes if node in alive and not _is_free(node)]
+            gains = any(plan.site.members & own and (plan.site.members & working) - own for plan in plans)
+            if left or not gains:
+                found.append(expansion)
+        return found
+
+    def _expand(self, call: CustomCall) -> None:
+        node = call.node
+        try:
+            gm, arguments = trace_call(call)
+            outputs = _outputs(gm)
+            check_results(call, [output.meta["val"] for output in outputs])
+        except StaysError as error:
+            log.info("%s stays as it is: %s", node.name, error)
+            return
+        items: dict[Any, dict[str, Any]] = {
+            user.args[1]: dict(user.meta) for user in node.users if user.target is operator.getitem
+        }
+        expansion = Expansion(call, node.args, dict(node.kwargs), dict(node.meta), items)
+        with self.graph.inserting_before(node):
+            inlined = self._inline(gm, arguments, expansion)
+            own = set(expansion.nodes)
+            for index, place in sorted(call.read_places().items()):
+                source = inlined[outputs[place]]
+                # What is an argument, or another result, must become a tensor of its own.
+                is_new = source in own and source not in (r.args[0] for r in expansion.results.values())
+                target = _ALIAS if is_new else torch.ops.aten.clone.default
+                result = self._add(expansion, target, (source,), source.meta["val"])
+                expansion.results[index] = result
+        if call.places is None:
+            node.replace_all_uses_with(expansion.results[0])
+        for user in list(node.users):
+            read: Any = user.args[1]
+            if read in expansion.results:
+                user.replace_all_uses_with(expansion.results[read])
+            self.graph.erase_node(user)
+        self.graph.erase_node(node)
+        self.kept.append(expansion)
+
+    def _inline(self, gm: GraphModule, arguments: list[Node], expansion: Expansion) -> dict[Node, Node]:
+        """The nodes of `gm` as nodes of the graph."""
+        sizes = _sizes(self.graph)
+        given = iter(arguments)
+        inlined: dict[Node, Node] = {}
+        for node in gm.graph.nodes:
+            value = node.meta.get("val")
+            if node.op == "placeholder":
+                inlined[node] = next(given)
+            elif node.op == "get_attr":
+                inlined[node] = self._constant(gm, node, expansion)
+            elif node.op == "call_function" and not isinstance(value, Tensor) and str(value) in sizes:
+                inlined[node] = sizes[str(value)]
+            elif node.op == "call_function":
+                args = map_arg(node.args, inlined.__getitem__)
+                kwargs = map_arg(node.kwargs, inlined.__getitem__)
+                inlined[node] = self._add(expansion, node.target, args, value, kwargs)
+        return inlined
+
+    def _constant(self, gm: GraphModule, node: Node, expansion: Expansion) -> Node:
+        """A tensor that the function makes of numbers, held by the graph's own module."""
+        owner: Any = self.graph.owning_module
+        number = 0
+        while hasattr(owner, name := f"_unwrapped_constant{number}"):
+            number += 1
+        owner.register_buffer(name, getattr(gm, str(node.target)), persistent=False)
+        constant = self.graph.get_attr(name)
+        constant.meta["val"] = node.meta.get("val", getattr(gm, str(node.target)))
+        expansion.nodes.append(constant)
+        return constant
+
+    def _add(
+        self, expansion: Expansion, target: Any, args: Any, value: Any, kwargs: dict[str, Any] | None = None
+    ) -> Node:
+        node = self.graph.call_function(target, args, kwargs or {})
+        node.meta = {key: expansion.meta[key] for key in _KEPT_META if key in expansion.meta}
+        node.meta["val"] = value
+        expansion.nodes.append(node)
+        return node
+
+    def _undo(self, expansion: Expansion) -> None:
+        first = expansion.nodes[0]
+        replaced: dict[Node, Node] = {}
+        with self.graph.inserting_before(first):
+            target: Any = expansion.call.node.target
+            node = self.graph.call_function(target, expansion.args, expansion.kwargs)
+            node.meta = expansion.meta
+            for index, result in expansion.results.items():
+                source = node
+                if expansion.call.places is not None:
+                    source = self.graph.call_function(operator.getitem, (node, index))
+                    source.meta = expansion.items[index]
+                result.replace_all_uses_with(source)
+                replaced[result] = source
+        for other in self.kept:
+            other.args = map_arg(other.args, lambda arg: replaced.get(arg, arg))
+            other.kwargs = map_arg(other.kwargs, lambda arg: replaced.get(arg, arg))
+        for inlined in reversed(expansion.nodes):
+            self.graph.erase_node(inlined)
+        self.put_back.append(node.name)
+
+
+def _outputs(gm: GraphModule) -> list[Node]:
+    """The results of a traced function. Raises: StaysError for one that is not a node."""
+    output = next(node for node in reversed(gm.graph.nodes) if node.op == "output")
+    found: Any = output.args[0]
+    listed = list(found) if isinstance(found, list | tuple) else [found]
+    if not all(isinstance(node, Node) and isinstance(node.meta.get("val"), Tensor) for node in listed):
+        raise StaysError("a result is no node of the traced function")
+    return listed
+
+
+def _sizes(graph: Graph) -> dict[str, Node]:
+    """The nodes that hold sizes, by what they are."""
+    found: dict[str, Node] = {}
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.SymInt):
+            found.setdefault(str(value), node)
+    return found
+
+
+def _is_free(node: Node) -> bool:
+    return is_view(node) or node.op == "get_attr" or not isinstance(node.meta.get("val"), Tensor)
+
+
+def _still_computed(graph: Graph, plans: list[Plan]) -> set[Node]:
+    """The nodes that the graph computes when the programs of `plans` are in it."""
+    by_program = {node: plan for plan in plans for nodes in plan.redirected.values() for node in nodes}
+    waiting = [node for node in graph.nodes if node.op == "output" or writes_memory(node) or _is_effect(node)]
+    alive: set[Node] = set()
+    ran: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if node in alive:
+            continue
+        alive.add(node)
+        for source in node.all_input_nodes:
+            plan = by_program.get(source)
+            waiting.extend([source] if plan is None else _inputs(plan, ran))
+    return alive
+
+
+def _inputs(plan: Plan, ran: set[str]) -> list[Node]:
+    """The nodes that hold the inputs of a program and of the programs before it."""
+    if plan.site.symbol in ran:
+        return []
+    ran.add(plan.site.symbol)
+    found = []
+    for source in plan.sources:
+        if source.plan is not None:
+            found.extend(_inputs(source.plan, ran))
+        elif source.node is not None:
+            found.append(source.node)
+    return found
+
+
+def _is_effect(node: Node) -> bool:
+    return node.op == "call_function" and node.is_impure()
