@@ -1,6 +1,7 @@
 """Matrix products with an epilogue: `epiq.kernels.matmul(a, b, epilogue=epiq.Quantize(fmt))`.
 
-triton_matmul.py has the kernels, which only store their result; product.py calls them.
+triton_matmul.py has kernels that only store their result, gluon_matmul.py one for Hopper that calls its
+epilogue; product.py chooses and calls them.
 """
 
 from epiq.kernels.configs import Config

@@ -12,6 +12,7 @@ from typing import Any
 from epiq.kernels.operands import Operands
 
 TABLE = Path(__file__).parent / "hopper.json"
+KERNELS = ("triton", "gluon")
 # Of H100 and H200: what the table is for, and what is taken for the CPU.
 SMS = 132
 _MAX_SPLIT = 8
@@ -23,7 +24,8 @@ _LEAST_DEPTH = 1024
 class Config:
     """One way to compute a product.
 
-    kernel: "triton". persistent: as many programs as multiprocessors, each taking tiles in turn.
+    kernel: "triton", or "gluon" for the warp-specialized one of Hopper, whose tiles are 64 or 128 x 256 and
+    whose warps are its own affair. persistent: as many programs as multiprocessors, taking tiles in turn.
     split_k: programs that share a tile; 0 chooses them so that all multiprocessors work.
     """
 
@@ -44,6 +46,10 @@ class Config:
                 raise ValueError(f"{name} must be a power of two, got {value}")
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
+        if self.kernel == "gluon" and (self.block_m not in (64, 128) or self.block_n != 256):
+            raise ValueError(
+                f"the Gluon kernel has tiles of 64 or 128 x 256, got {self.block_m} x {self.block_n}"
+            )
         if self.persistent and self.split_k != 1:
             raise ValueError(f"a persistent kernel does not split K, got split_k = {self.split_k}")
 
@@ -52,9 +58,6 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-KERNELS = ("triton",)
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,8 @@ def table() -> tuple[Rule, ...]:
 
 
 def choose(operands: Operands, sms: int = SMS) -> Config:
-    """The first config of the table for these operands."""
-    for config in candidates(operands, sms):
-        return config
-    raise AssertionError(f"no rule for {operands.kind}")
+    """The first config of the table for these operands, on the CPU the first one of a Triton kernel."""
+    return next(candidates(operands, sms))
 
 
 def candidates(operands: Operands, sms: int = SMS) -> Iterator[Config]:
@@ -92,6 +93,8 @@ def candidates(operands: Operands, sms: int = SMS) -> Iterator[Config]:
     rules.sort(key=lambda rule: (rule.max_m < operands.m, abs(rule.max_m - operands.m)))
     seen = set()
     for rule in rules:
+        if rule.config.kernel == "gluon" and operands.a.device.type == "cpu":
+            continue
         config = resolve(rule.config, operands, sms)
         if config not in seen:
             seen.add(config)

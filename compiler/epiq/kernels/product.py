@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,14 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from epiq.codegen import Target
+from epiq.errors import UnsupportedError
 from epiq.fuse import Epilogue, Fused, Specialization
 from epiq.fuse import fuse as fuse_epilogue
 from epiq.fuse.kernel import UserKernel
 from epiq.kernels import triton_matmul as kernels
-from epiq.kernels.configs import SMS, Config, choose, resolve
+from epiq.kernels.configs import SMS, Config, candidates, resolve
+from epiq.kernels.gluon_epilogue import HALF
+from epiq.kernels.gluon_product import compile_gluon, run_gluon
 from epiq.kernels.operands import Operands, check_operands
 
+log = logging.getLogger("epiq")
 _OUTPUT = "c_ptr"
+_IDENTITY = Epilogue(lambda y: y)
 
 
 def matmul(
@@ -63,14 +69,35 @@ def matmul(
 
         config = tuned(operands, epilogue, inputs or {})
     else:
-        config = choose(operands, _sms(a.device))
+        return _run_first(operands, epilogue, inputs or {})
     return run(operands, config, epilogue, inputs or {})
+
+
+def _run_first(
+    operands: Operands, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
+) -> Tensor | tuple[Tensor, ...]:
+    """The product with the first config of the table whose kernel can have this epilogue."""
+    for config in candidates(operands, _sms(operands.a.device)):
+        try:
+            return run(operands, config, epilogue, inputs)
+        except UnsupportedError as error:
+            if config.kernel == "triton":
+                raise
+            log.info("%s is left out: %s", config, error)
+    raise AssertionError(f"no rule for {operands.kind}")
 
 
 def run(
     operands: Operands, config: Config, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
 ) -> Tensor | tuple[Tensor, ...]:
     """The product with this config, on the operands' device."""
+    if config.kernel == "gluon":
+        if operands.a.device.type != "cuda":
+            raise ValueError(f"the Gluon kernel runs on a GPU, got tensors on {operands.a.device}")
+        composed = _composed(epilogue or _IDENTITY, operands.gate_up, HALF)
+        results = _results(operands, epilogue, inputs)
+        run_gluon(operands, config, composed, inputs, results, _sms(operands.a.device))
+        return results[0] if len(results) == 1 else results
     if epilogue is None and not operands.gate_up:
         c = torch.empty(operands.m, operands.n, dtype=operands.out_dtype, device=operands.a.device)
         _run_plain(operands, config, c)
@@ -88,13 +115,27 @@ def run(
 def specialize(
     operands: Operands, config: Config, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
 ) -> Specialization:
-    """The fused kernel that `run` would launch; needs no GPU, tensors may be on the meta device."""
+    """The fused Triton kernel that `run` would launch; needs no GPU, tensors may be on the meta device."""
     composed = _composed(epilogue, operands.gate_up, config.block_n // 2)
     results = _results(operands, epilogue, inputs)
     kernel, _, arguments, constants = call(operands, config, None)
     outputs = dict(zip(composed.names(results), results, strict=True))
     fused = _fused(kernel, composed, operands.out_dtype)
     return fused.specialize(*arguments, **constants, **inputs, **outputs)
+
+
+def compile_ahead(
+    operands: Operands,
+    config: Config,
+    epilogue: Epilogue | None,
+    inputs: Mapping[str, Tensor],
+    sms: int = SMS,
+) -> Any:
+    """What `run` would compile on Hopper, with its `ptx`; needs no GPU, tensors may be on the meta device."""
+    if config.kernel == "triton":
+        return specialize(operands, config, epilogue, inputs).compiled(Target(90))
+    composed = _composed(epilogue or _IDENTITY, operands.gate_up, HALF)
+    return compile_gluon(operands, config, composed, inputs, _results(operands, epilogue, inputs), sms)
 
 
 def call(

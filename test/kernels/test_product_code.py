@@ -1,0 +1,131 @@
+"""Fused products as machine code, without a GPU: no spills, tensor cores, 16-byte stores."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import torch
+import torch.nn.functional as F
+from products import FP8
+
+import epiq
+from epiq import codegen
+from epiq.errors import UnsupportedError
+from epiq.formats import FP8_GROUP64, FP8_GROUP128, quantize
+from epiq.kernels.configs import Config, table
+from epiq.kernels.gluon_epilogue import write
+from epiq.kernels.operands import Operands
+from epiq.kernels.product import compile_ahead, specialize
+
+# The instructions of the tensor cores: Hopper's and Blackwell's.
+DOT = {"sm_90a": "wgmma.mma_async", "sm_100a": "tcgen05.mma"}
+
+
+def operands(scales: str, gate_up: bool, m: int, n: int = 4096, k: int = 1024) -> Operands:
+    def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    shapes = {"none": None, "tensor": ((1,), (1,)), "block": ((m, k // 128), (n // 128, k // 128))}[scales]
+    dtype = torch.bfloat16 if shapes is None else FP8
+    a, b = meta(m, k, dtype=dtype), meta(n, k, dtype=dtype)
+    if shapes is None:
+        return Operands(a, b, scales, None, None, gate_up)
+    return Operands(a, b, scales, meta(*shapes[0]), meta(*shapes[1]), gate_up)
+
+
+def rule(kernel: str, scales: str, gate_up: bool, max_m: int) -> Config:
+    """The config of the table for a kernel and up to `max_m` rows, or for any number of them."""
+    kind = ("half" if scales == "none" else "fp8", "block" if scales == "block" else "any", gate_up)
+    found = [r for r in table() if (r.dtype, r.scales, r.gate_up) == kind and r.config.kernel == kernel]
+    return min((r for r in found if r.max_m >= max_m), key=lambda r: r.max_m).config
+
+
+@pytest.mark.parametrize(
+    ("target", "scales", "gate_up", "m"),
+    [
+        ("sm_90a", "tensor", True, 8192),
+        ("sm_90a", "block", True, 16),
+        ("sm_90a", "none", False, 16),
+        ("sm_100a", "tensor", False, 8192),
+    ],
+)
+def test_triton(target, scales, gate_up, m):
+    config = rule("triton", scales, gate_up, m)
+    config = Config(**{**config.as_json(), "split_k": config.split_k or 4})
+    given = operands(scales, gate_up, m)
+    compiled = specialize(given, config, epiq.Quantize(FP8_GROUP128), {}).compiled(target)
+    check_code(compiled.ptx, DOT[target])
+    resources = codegen.ptxas_report(compiled)
+    assert (resources.spill_stores, resources.spill_loads) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("scales", "gate_up", "m"), [("tensor", True, 8192), ("block", True, 8192), ("none", False, 16)]
+)
+def test_gluon(scales, gate_up, m):
+    """The executor cannot run it: here its code is checked, its numbers in test_products_gpu.py."""
+    config = rule("gluon", scales, gate_up, m)
+    compiled = compile_ahead(operands(scales, gate_up, m), config, epiq.Quantize(FP8_GROUP128), {})
+    check_code(compiled.asm["ptx"], DOT["sm_90a"])
+    assert compiled.asm["cubin"]
+    said = ptxas(compiled.asm["ptx"])
+    assert "0 bytes spill stores, 0 bytes spill loads" in said
+    # Warnings that wgmma is serialized or that registers could not be set aside.
+    assert not re.search(r"C75\d\d", said), said
+
+
+def check_code(ptx: str, dot: str) -> None:
+    assert dot in ptx
+    assert re.search(r"st\.global(\.\w+)*\.v4\.b32", ptx)
+    assert not re.search(r"st\.global\.b8", ptx)
+
+
+def ptxas(ptx: str) -> str:
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    command = [get_ptxas(90).path, "-v", "--gpu-name=sm_90a", "-", "-o", "/dev/null"]
+    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=True)
+    return done.stderr
+
+
+def gluon_source(epilogue: epiq.Epilogue, **inputs: torch.Tensor) -> str:
+    """The Gluon function for a plain product of 256 columns."""
+    from epiq.kernels.gluon_product import call
+    from epiq.kernels.product import _results
+
+    given = operands("tensor", False, 128, n=256)
+    results = _results(given, epilogue, inputs)
+    config = rule("gluon", "tensor", False, 128)
+    return call(given, config, epilogue, inputs, results, 132)[2]["EPILOGUE"].src
+
+
+def test_gluon_epilogue_reads_inputs_and_stores_rows():
+    def fn(y, bias, residual):
+        return quantize(F.relu(y + bias) + residual, FP8_GROUP64)
+
+    bias, residual = (torch.empty(s, dtype=torch.bfloat16, device="meta") for s in ((256,), (128, 256)))
+    source = gluon_source(epiq.Epilogue(fn), bias=bias, residual=residual)
+    assert source.count("gl.load(") == 2
+    assert source.count("gl.store(") == 2
+    # Values leave in rows, 16 bytes a thread; the scales where the tile has them.
+    assert "gl.BlockedLayout([1, 16], [4, 8], [4, 1], [1, 0])" in source
+    assert "gl.div_rn(" in source or "gl.fma(" in source
+
+
+def test_gluon_epilogue_refuses_what_it_has_no_form_for():
+    text = """
+    tt.func public @tile(%tile: !tt.ptr<f32>, %c: !tt.ptr<f32>) {
+      %range = tt.make_range {end = 64 : i32, start = 0 : i32} : tensor<64xi32>
+      %rows = tt.expand_dims %range {axis = 1 : i32} : tensor<64xi32> -> tensor<64x1xi32>
+      %splat = tt.splat %tile : !tt.ptr<f32> -> tensor<64x1x!tt.ptr<f32>>
+      %ptrs = tt.addptr %splat, %rows : tensor<64x1x!tt.ptr<f32>>, tensor<64x1xi32>
+      %x = tt.load %ptrs : tensor<64x1x!tt.ptr<f32>>
+      %y = math.tanh %x : tensor<64x1xf32>
+      tt.store %ptrs, %y : tensor<64x1x!tt.ptr<f32>>
+      tt.return
+    }
+    """
+    with pytest.raises(UnsupportedError, match=r"math.tanh has no form in an epilogue in Gluon"):
+        write(text, gate_up=False)
