@@ -5,8 +5,9 @@
 
 For each program of programs.py and each shape: torch.compile(fn, backend="epiq") and torch.compile(fn) are
 captured as CUDA graphs, given fresh inputs and poisoned outputs, compared with eager torch, then timed in
-turns, with the L2 cache warm and flushed. With --vllm FOLDER, the fused kernels of the vLLM libraries in that
-folder take part. A cell that fails is recorded and the rest goes on. Writes results.json and results.md.
+turns, with the L2 cache warm and flushed. With --vllm and --helion, those projects' fused kernels take part:
+from the folder of vLLM's extension libraries, and that of Helion's pretuned kernels. A cell that fails is
+recorded and the rest goes on. Writes results.json and results.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Graph, Timing, bytes_of, copy_roof, time_graphs, time_host
-from peers import load_libraries, vllm_peer
+from peers import load_peers, peer_of
 from programs import E4M3, PROGRAMS, Program
 from row_report import as_markdown, passed, speedup
 
@@ -67,6 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
     parser.add_argument("--rounds", type=int, default=60, help="timed replays of each, in each L2 mode")
     parser.add_argument("--vllm", type=Path, help="folder of vLLM's extension libraries")
+    parser.add_argument("--helion", type=Path, help="pretuned_kernels of Helion's repository")
     parser.add_argument(
         "--processes", type=int, default=0, help="fill the compilers' caches with these first"
     )
@@ -82,11 +84,12 @@ def choose_cells(options: argparse.Namespace) -> list[Cell]:
     return [Cell(name, t, width) for t in options.tokens for name in names for width in PROGRAMS[name].widths]
 
 
-def fill_caches(cells: Sequence[Cell], processes: int) -> None:
-    """Compiles every cell with both backends in other processes, so that compilers' caches hold it."""
+def fill_caches(cells: Sequence[Cell], options: argparse.Namespace) -> None:
+    """Compiles every cell with all contenders in other processes, so that compilers' caches hold it."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_compile_thread) as pool:
-        refused = [reason for reason in pool.map(_compile_cell, cells) if reason]
+    jobs = [(cell, options.vllm, options.helion) for cell in cells]
+    with ProcessPoolExecutor(options.processes, context, initializer=_one_compile_thread) as pool:
+        refused = [reason for reason in pool.map(_compile_cell, jobs) if reason]
     print(f"{len(cells)} cells compiled ahead, {len(refused)} refused {refused[:2]}", flush=True)
 
 
@@ -94,13 +97,17 @@ def _one_compile_thread() -> None:
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 
-def _compile_cell(cell: Cell) -> str:
+def _compile_cell(job: tuple[Cell, Path | None, Path | None]) -> str:
+    cell, vllm, helion = job
     program = PROGRAMS[cell.program]
     inputs = program.inputs(cell.tokens, cell.width, "cuda", 1)
     try:
         with torch.no_grad():
             for backend in ("epiq", "inductor"):
                 compiled_by(program.fn, backend)(*inputs)
+            for lookup in load_peers(vllm, helion).values():
+                if (peer := peer_of(lookup, cell.program, inputs)) is not None:
+                    peer()
         torch.cuda.synchronize()
     except Exception as error:
         return f"{cell}: {type(error).__name__}: {error}"[:300]
@@ -225,10 +232,14 @@ def run_cell(
         return result | {"warm": as_json(time_host(runs, rounds=2))}
     roof, graph = copy_roof(moved)
     runs["copy"] = graph.replay
-    peer = vllm_peer(cell.program, inputs) if options.vllm else None
-    peer_graph = Graph(peer) if peer is not None else None
-    if peer_graph is not None:
-        runs["vllm"] = peer_graph.replay
+    kept = []
+    for name, lookup in load_peers(options.vllm, options.helion).items():
+        try:
+            if (peer := peer_of(lookup, cell.program, inputs)) is not None:
+                kept.append(Graph(peer))
+                runs[name] = kept[-1].replay
+        except Exception as error:
+            result.setdefault("peers_refused", {})[name] = f"{type(error).__name__}: {error}"[:300]
     result["roof"] = roof
     for mode in ("warm", "flushed"):
         timings = time_graphs(runs, rounds=options.rounds, flush=mode == "flushed")
@@ -273,14 +284,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "conditions": conditions(options.device),
         "cells": [],
     }
-    if options.vllm:
-        print("vLLM:", ", ".join(load_libraries(options.vllm)), flush=True)
+    if options.vllm or options.helion:
         report["conditions"] += (
-            " vLLM: the fused ops of its wheel, residual changed in place, eager calls captured."
+            " vLLM's and Helion's kernels add the residual in place: a tensor less to write."
         )
     start, unfused_checked = time.perf_counter(), set()
     if options.processes:
-        fill_caches(cells, options.processes)
+        fill_caches(cells, options)
     with torch.no_grad():
         for index, cell in enumerate(cells, 1):
             began = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any
 
 Cell = dict[str, Any]
 
-PEERS = {"inductor": "Inductor", "vllm": "vLLM"}
+PEERS = {"inductor": "Inductor", "vllm": "vLLM", "helion": "Helion"}
 # (program, peer) -> the least geometric mean of the speedup over its cells, L2 warm.
 PROMISED_MEANS = {
     ("add_rms_norm_group", "inductor"): 1.33,
@@ -47,6 +47,8 @@ def passed(result: Cell) -> bool:
 def as_markdown(report: dict[str, Any]) -> str:
     """Promises and means first, then every cell."""
     cells = report["cells"]
+    over = " | ".join(f"over {name}" for name in PEERS.values())
+    times = " | ".join(f"{name} us" for name in [*PEERS.values(), "epiq"])
     lines = [
         f"# Row programs on {report['device']}",
         "",
@@ -59,15 +61,15 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines += [
         "Geometric means of the speedup, L2 warm (flushed):",
         "",
-        "| program | cells | over Inductor | over vLLM | of the copy's rate |",
-        "|---|---|---|---|---|",
+        f"| program | cells | {over} | of the copy's rate |",
+        "|---|---|" + "---|" * len(PEERS) + "---|",
         *means(cells),
         "",
         "Speedups below are L2 warm, and flushed in brackets; times are medians (p10-p90).",
         "The copy, flushed, is the fastest plain copy of as many bytes.",
         "",
-        "| program | T x H | Inductor us | vLLM us | epiq us | over Inductor | over vLLM | of copy | ok |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| program | T x H | {times} | {over} | of copy | ok |",
+        "|---|---|" + "---|" * 2 * len(PEERS) + "---|---|---|",
         *map(row, cells),
     ]
     return "\n".join(lines) + "\n"
@@ -76,7 +78,7 @@ def as_markdown(report: dict[str, Any]) -> str:
 def row(result: Cell) -> str:
     shape = f"{result['tokens']} x {result['width']}"
     if "error" in result:
-        return f"| {result['program']} | {shape} | | | | | | | {result['error'][:100]} |"
+        return f"| {result['program']} | {shape} |{' |' * (2 * len(PEERS) + 2)} {result['error'][:100]} |"
     warm = result["warm"]
     ours = warm["epiq"]
     fields = [
