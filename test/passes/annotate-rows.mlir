@@ -87,6 +87,21 @@ func.func @batch_of_one(%x: tensor<1x16x64xf32>, %w: tensor<1x1x64xf32>) -> tens
   return %m : tensor<1x16x64xf32>
 }
 
+// A maximum over all tokens starts at 0, and does not span a row.
+// CHECK-LABEL: @amax
+// CHECK: epiq.row_program @amax (%{{.*}}) {column_unit = 1 : i64, full_row = false, input_row_like = [true],
+// CHECK-SAME: num_rows = 6 : i64, output_shared = [false, true], output_zeroed = [false, true], row_width = 64 : i64}
+func.func @amax(%x: tensor<2x3x64xf32>) -> (tensor<2x3x64xf32>, tensor<f32>) {
+  %m:2 = epiq.row_program @amax (%x) {layouts = [#epiq.layout<row_major>, #epiq.layout<row_major>]}
+      : (tensor<2x3x64xf32>) -> (tensor<2x3x64xf32>, tensor<f32>) {
+  ^bb0(%in: tensor<2x3x64xf32>):
+    %a = math.absf %in : tensor<2x3x64xf32>
+    %r = epiq.reduce max %a dims [0, 1, 2] : tensor<2x3x64xf32> to tensor<f32>
+    epiq.yield %a, %r : tensor<2x3x64xf32>, tensor<f32>
+  }
+  return %m#0, %m#1 : tensor<2x3x64xf32>, tensor<f32>
+}
+
 // A program that the lowering would refuse (L3) goes back into the graph.
 // CHECK-LABEL: @no_l3_cbrt
 // CHECK-NEXT: %[[T:.*]] = math.cbrt

@@ -154,11 +154,31 @@ func.func @whole_nodes(%x: tensor<?x256xbf16>, %r: tensor<256x?xf32>) -> tensor<
   return %q : tensor<?x256xf8E4M3FN>
 }
 
-// The scale of the whole tensor needs all tokens first (F1).
-// CHECK-LABEL: @no_group_f1_tensor
-func.func @no_group_f1_tensor(%x: tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
+// A sum over tokens has an order (F1).
+// CHECK-LABEL: @no_group_f1_sum
+func.func @no_group_f1_sum(%x: tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
   // CHECK-NOT: epiq.row_program
-  // expected-remark @+1 {{not fused: quantize(e4m3 tensor): F1: epiq.reduce max of tensor<?x256xf32> combines several tokens}}
+  // expected-remark @+1 {{not fused: quantize(e4m3 tensor): F1: epiq.reduce sum of tensor<?x256xf32> combines several tokens}}
+  %q = epiq.composite "quantize" (%x)
+      {format = #epiq.format<element = f8E4M3FN, granularity = tensor>}
+      : (tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
+  ^bb0(%a: tensor<?x256xf32>):
+    %0 = math.absf %a : tensor<?x256xf32>
+    %1 = epiq.reduce sum %0 dims [0, 1] : tensor<?x256xf32> to tensor<f32>
+    %2 = epiq.broadcast %1 : tensor<f32> to tensor<?x256xf32>
+    %3 = arith.divf %a, %2 : tensor<?x256xf32>
+    %4 = arith.truncf %3 : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
+    epiq.yield %4 : tensor<?x256xf8E4M3FN>
+  }
+  return %q : tensor<?x256xf8E4M3FN>
+}
+
+// The scale of the whole tensor needs all tokens first (F9): epiq-split-amax has
+// to come before.
+// CHECK-LABEL: @no_group_f9
+func.func @no_group_f9(%x: tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {
+  // CHECK-NOT: epiq.row_program
+  // expected-remark @+1 {{not fused: quantize(e4m3 tensor): F9: the same program would read the maximum of all tokens, a tensor<f32>}}
   %q = epiq.composite "quantize" (%x)
       {format = #epiq.format<element = f8E4M3FN, granularity = tensor>}
       : (tensor<?x256xf32>) -> tensor<?x256xf8E4M3FN> {

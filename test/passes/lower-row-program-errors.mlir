@@ -206,6 +206,20 @@
 
 // -----
 
+// What is taken over all tokens is known when every program has run.
+%x = epiq.extern "x"() : () -> tensor<?x32xf32>
+// expected-error @+1 {{L8: arith.addf reads the maximum of all tokens}}
+%m = epiq.row_program @no_l8 (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf32>) -> tensor<f32> {
+^bb0(%in: tensor<?x32xf32>):
+  %a = math.absf %in : tensor<?x32xf32>
+  %m = epiq.reduce max %a dims [0, 1] : tensor<?x32xf32> to tensor<f32>
+  %b = arith.addf %m, %m : tensor<f32>
+  epiq.yield %b : tensor<f32>
+}
+
+// -----
+
 // expected-error @+1 {{expected one epiq.row_program, found 0}}
 module {
 }

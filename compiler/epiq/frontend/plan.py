@@ -210,9 +210,9 @@ def _output_spec(fake: Tensor | None, spec: TensorSpec, rows: Any, sources: list
         if None in spec.shape[1:]:
             raise RefusedError(f"E2: an output of shape {spec.shape} has no node that tells its shape")
         unnamed: tuple[Dim, ...] = tuple("M" if size is None else size for size in spec.shape)
-        return OutputSpec(_DTYPES[spec.dtype], unnamed, spec.row_width, spec.layout)
+        return OutputSpec(_DTYPES[spec.dtype], unnamed, spec.row_width, spec.layout, spec.zeroed)
     dims = tuple(_dim(size, sources, rows) for size in fake.shape)
-    return OutputSpec(fake.dtype, dims, spec.row_width, spec.layout)
+    return OutputSpec(fake.dtype, dims, spec.row_width, spec.layout, spec.zeroed)
 
 
 def _dim(size: Any, sources: list[Source], rows: Any) -> Dim:

@@ -49,9 +49,12 @@ def _extract(op: Any) -> RowProgram:
         TensorSpec(dtype, shape, rows, static_size(shape) // (leading if rows else 1))
         for (dtype, shape), rows in zip(in_types, row_like, strict=True)
     )
+    shared, zeroed = _flags(op, "output_shared"), _flags(op, "output_zeroed")
     outputs = tuple(
-        TensorSpec(dtype, shape, True, static_size(shape) // leading, layout)
-        for (dtype, shape), layout in zip(out_types, layouts, strict=True)
+        TensorSpec(
+            dtype, shape, not all_tokens, static_size(shape) // (1 if all_tokens else leading), layout, zero
+        )
+        for (dtype, shape), layout, all_tokens, zero in zip(out_types, layouts, shared, zeroed, strict=True)
     )
     text = _standalone(op, name)
     return RowProgram(
@@ -77,6 +80,13 @@ def kernel_name(symbol: str, row_width: int) -> str:
     """
     parts = re.sub(r"_?\d+$", "", symbol.removeprefix("fused_"))
     return re.sub(r"\W", "_", "_".join(filter(None, ("epiq", parts, str(row_width)))))
+
+
+def _flags(op: Any, name: str) -> list[bool]:
+    """An annotation of the results; False for each where there is none."""
+    if name not in op.attributes:
+        return [False] * len(op.results)
+    return [flag.value for flag in op.attributes[name]]
 
 
 def _column_unit(op: Any) -> int:

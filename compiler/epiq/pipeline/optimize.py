@@ -8,6 +8,7 @@ from epiq import ir
 from epiq.pipeline.extract import extract_programs
 from epiq.pipeline.program import Grouped
 
+_SPLIT = "epiq-split-amax"
 _ANNOTATE = "epiq-annotate-rows"
 
 
@@ -27,7 +28,7 @@ def optimize(
     stages = {"import": module_text}
     remarks: list[ir.Diagnostic] = []
     group = f"epiq-group{{fuse={'true' if fuse else 'false'}}}"
-    for stage, flags in (("raise", "epiq-raise"), ("group", f"{group},{_ANNOTATE}")):
+    for stage, flags in (("raise", "epiq-raise"), ("group", f"{_SPLIT},{group},{_ANNOTATE}")):
         if progress is not None:
             progress(stage)
         remarks += ir.run_passes(module, f"builtin.module({flags})")

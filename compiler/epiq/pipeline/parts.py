@@ -80,7 +80,8 @@ def _collect(body: Any, rows: set[Any]) -> list[_Kernel]:
         op = view.operation
         operands, results = list(op.operands), list(op.results)
         if any(operand in rows for operand in operands):
-            rows.update(results)
+            # A number is shared by all tokens, even where it is made of rows.
+            rows.update(result for result in results if parse_tensor_type(str(result.type))[1])
         if op.name in _FREE:
             for result in results:
                 storage[result] = storage[operands[0]] if operands else None

@@ -48,7 +48,8 @@ class TensorSpec:
     """One input or output of a row program.
 
     dtype: MLIR's spelling. shape: None where a dimension is dynamic. row_like: has the token
-    dimensions. row_width: elements of one row (of the whole tensor when it is not row-like).
+    dimensions. row_width: elements of one row (of the whole tensor when it is not row-like). zeroed:
+    an output that must hold 0 before the kernel runs, which combines the parts of its programs there.
     """
 
     dtype: str
@@ -56,6 +57,7 @@ class TensorSpec:
     row_like: bool
     row_width: int
     layout: Layout = "row_major"
+    zeroed: bool = False
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes of the whole tensor when the program runs over `num_rows` rows."""

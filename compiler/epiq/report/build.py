@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # What epiq-group says of each quantization, once:
 #   fused: quantize(e4m3 group 128) into rms_norm + add
+#   fused: quantize(e4m3 tensor) amax into rms_norm
 #   not fused: quantize(e4m3 group 128): F2: reason
-_FUSED = re.compile(r"fused: (?P<what>.+?) into (?P<into>.+)")
+_FUSED = re.compile(r"fused: (?P<what>.+?)(?P<amax> amax)? into (?P<into>.+)")
 _NOT_FUSED = re.compile(r"not fused: (?P<what>\w+(?:\(.*?\))?): (?:(?P<rule>[A-Z]\d+): )?(?P<reason>.+)")
 _NODE = re.compile(r'loc\("([^"]+)"')
 _SOURCE = re.compile(r'"([^"]+\.py)":(\d+)')
@@ -58,7 +59,8 @@ def quantizations_of(remarks: Iterable[Diagnostic]) -> Iterable[Quantization]:
     for remark in remarks:
         where, node = source_line(remark.location), node_name(remark.location)
         if match := _FUSED.fullmatch(remark.message):
-            yield Quantization(match["what"], node, where, match["into"], "", "")
+            into = match["into"] + (" (amax)" if match["amax"] else "")
+            yield Quantization(match["what"], node, where, into, "", "")
         elif match := _NOT_FUSED.fullmatch(remark.message):
             yield Quantization(match["what"], node, where, "", match["rule"] or "", match["reason"])
 

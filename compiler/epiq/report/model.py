@@ -11,8 +11,9 @@ class Quantization:
     """One quantization of the graph and what became of it.
 
     what: the format. node: its node in the traced graph. where: the user's line that wrote it, ""
-    when unknown. fused_into: the operations it shares a kernel with; "" when it has one of its own
-    or was left alone. rule and reason: why it was not fused further, "" when it was.
+    when unknown. fused_into: the operations it shares a kernel with, "rms_norm (amax)" where its amax
+    does and a second kernel quantizes; "" when it has one of its own or was left alone. rule and
+    reason: why it was not fused further, "" when it was.
     """
 
     what: str

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from epiq.runtime.gpu import Launcher
 
 _MAX_ROWS = 2**31 - 1
+# Rows, of at most 3 elements more, that a layout makes of one.
+_MOST_ROWS = 128
 
 
 class Kernel:
@@ -43,6 +45,7 @@ class Kernel:
         device = inputs[0].device
         outputs = [spec.allocate(inputs, rows, device) for spec in self.outputs]
         if rows == 0:
+            self._store_shared(inputs, outputs)
             return outputs
         if rows > _MAX_ROWS:
             raise ValueError(f"{rows} rows are more than a kernel counts ({_MAX_ROWS})")
@@ -57,6 +60,25 @@ class Kernel:
             fitted.append(x)
         self.launcher(device, rows)(fitted, outputs, rows, strides)
         return outputs
+
+    def _store_shared(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Computes what all tokens share where there are none: over a row of zeros, kept nowhere.
+
+        What is taken over the tokens stays at its 0.
+        """
+        specs = self.program.outputs
+        if all(spec.row_like or spec.zeroed for spec in specs):
+            return
+        rows = [
+            x.new_zeros(spec.row_width) if spec.row_like else fit_whole(x)
+            for spec, x in zip(self.program.inputs, inputs, strict=True)
+        ]
+        kept = [
+            out if not spec.row_like and not spec.zeroed else out.new_zeros(_MOST_ROWS * (spec.row_width + 4))
+            for spec, out in zip(specs, outputs, strict=True)
+        ]
+        strides = [spec.row_width for spec in self.program.inputs if spec.row_like]
+        self.launcher(inputs[0].device, 1)(rows, kept, 1, strides)
 
     def launcher(self, device: torch.device, num_rows: int) -> Launcher:
         """What runs `num_rows` rows on `device`; made on the first call for its bucket of counts."""

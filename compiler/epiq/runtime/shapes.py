@@ -18,12 +18,16 @@ Layout = Literal["row_major", "column_major"]
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """One output. width: elements of a row; column_major places [M, width] with strides (1, M)."""
+    """One output. width: elements of a row; column_major places [M, width] with strides (1, M).
+
+    zeroed: holds 0 before the kernel runs.
+    """
 
     dtype: torch.dtype
     dims: tuple[Dim, ...]
     width: int
     layout: Layout = "row_major"
+    zeroed: bool = False
 
     def sizes(self, inputs: Sequence[Tensor], num_rows: Any) -> tuple[Any, ...]:
         """The shape; SymInts where the inputs have them."""
@@ -33,8 +37,10 @@ class OutputSpec:
         )
 
     def allocate(self, inputs: Sequence[Tensor], num_rows: Any, device: torch.device) -> Tensor:
-        """An uninitialized tensor of this shape and these strides."""
+        """A tensor of this shape and these strides, uninitialized unless it must hold 0."""
         sizes = self.sizes(inputs, num_rows)
+        if self.zeroed:
+            return torch.zeros(sizes, dtype=self.dtype, device=device)
         if self.layout == "row_major":
             return torch.empty(sizes, dtype=self.dtype, device=device)
         return torch.empty_strided(

@@ -58,6 +58,34 @@ def Raise : Pass<"epiq-raise", "mlir::ModuleOp"> {
   let dependentDialects = ["::epiq::graph::EpiqDialect"];
 }
 
+def SplitAmax : Pass<"epiq-split-amax", "mlir::ModuleOp"> {
+  let summary = "Take the amax of a tensor out of its quantization";
+  let description = [{
+    A scale for the whole tensor is known when all of it has been computed, so
+    such a quantization takes two programs. Its amax can be computed with the
+    values, in the program that produces them; the other program reads both.
+    ```mlir
+    %q:2 = epiq.composite "quantize" (%x)
+        {format = #epiq.format<element = f8E4M3FN, granularity = tensor>} ...
+    // becomes
+    %amax = epiq.composite "amax" (%x) : (tensor<?x256xf32>) -> tensor<f32> {
+    ^bb0(%a: tensor<?x256xf32>):
+      %0 = math.absf %a : tensor<?x256xf32>
+      %1 = epiq.reduce max %0 dims [0, 1] : tensor<?x256xf32> to tensor<f32>
+      epiq.yield %1 : tensor<f32>
+    }
+    %q:2 = epiq.composite "quantize" (%x, %amax)
+        {format = #epiq.format<element = f8E4M3FN, granularity = tensor>} ...
+    ```
+    An amax is the maximum, in f32, of the magnitudes of all elements. It is
+    named when (A1) a `quantize` of granularity `tensor` that is not static
+    computes it, and then it moves out; or (A2) a `quantize` reads it or a number
+    that is computed from it, such as NVFP4's global scale. Equal ones of several
+    quantizations become one.
+  }];
+  let dependentDialects = ["::epiq::graph::EpiqDialect"];
+}
+
 def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
   let summary = "Gather each quantization and what produces its input in one row program";
   let description = [{
@@ -77,7 +105,8 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
       epiq.yield %h, %q : tensor<?x256xbf16>, tensor<?x256xf8E4M3FN>
     }
     ```
-    Each quantization, named or a bare cast to fp8, starts a group. Its producers
+    Each quantization, named or a bare cast to fp8, starts a group, and so does
+    each amax of a tensor that one reads. Its producers
     join, nearest first, then layouts of its results and arithmetic on values
     narrower than a row. Quantizations with a producer or a row of input in
     common share a group. Values that others use become results; a cast or view
@@ -86,19 +115,22 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     Joining always pays in bytes: a producer's inputs are read once either way,
     and its result is not read back. A widening cast or view joins as a copy.
 
-    An op does not join when (F1) it combines several tokens; (F2) it is not a
+    An op does not join when (F1) it combines several tokens, unless it is the
+    maximum over all elements, in f32, of what is never negative; (F2) it is not a
     row op; (F3) its tokens or its row differ from the group's: transposed,
     broadcast along tokens, torn by a reshape, of another width; (F4) a node
     outside would read a value of the program and feed one back; (F5) there is
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
-    the program computes; (F8) its
-    layout is column-major in several batches. A group that breaks a rule L1-L7
-    of `epiq-lower-row-program` falls apart into its quantizations.
+    the program computes; (F8) its layout is column-major in several batches;
+    (F9) it would read what the program takes over all tokens. A group that breaks
+    a rule L1-L8 of `epiq-lower-row-program` falls apart into its quantizations.
 
     Each quantization is reported by one remark, `fused: quantize(e4m3 group 128)
     into rms_norm + add` or `not fused: quantize(e4m3 group 128): F2: ...`; one that
-    did not fuse is a program of its own where the rules allow it.
+    did not fuse is a program of its own where the rules allow it. `fused:
+    quantize(e4m3 tensor) amax into rms_norm` says that amax is computed with the
+    values, which a second program quantizes.
   }];
   let options = [
     Option<"fuse", "fuse", "bool", /*default=*/"true",
@@ -122,6 +154,8 @@ def AnnotateRows : Pass<"epiq-annotate-rows", "mlir::ModuleOp"> {
     | `full_row` | a reduction spans the row, so that a program holds all of it |
     | `num_rows` | product of the static token dimensions |
     | `input_row_like` | for each input, whether it has token dimensions |
+    | `output_shared` | for each result, whether all tokens share it; missing: none |
+    | `output_zeroed` | for each result, whether its memory must hold 0 before the run; missing: none |
 
     A program that breaks a rule of `epiq-lower-row-program` which does not
     depend on the schedule is dissolved: its ops go back to where it stood, and
@@ -162,11 +196,13 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     %e = tt.expand_dims %m {axis = 1 : i32} : tensor<2xf32> -> tensor<2x1xf32>
     ```
     Padded lanes hold the neutral element before a reduction, and no cast is
-    folded: each rounding of the graph is one of the kernel.
+    folded: each rounding of the graph is one of the kernel. A maximum over all
+    tokens is a result that each program combines its part with, by one atomic;
+    its memory holds 0 before. What all tokens share is stored with the first row.
 
     Legal when
     (L1) each result, and each input that is not shared by all tokens, is one
-    row for each token;
+    row for each token; a result may also be a number that all tokens share;
     (L2) the row has a factorization that serves all values;
     (L3) the body has elementwise ops that Triton computes as torch does,
     broadcasts, reductions, reshapes, and slices of inputs; layout ops only in
@@ -177,7 +213,8 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     (L7) the tile fits: a reduction spans at most 32768 elements, `block-rows`
     is a power of two, `block-cols` and `chunk-cols` are the column unit times a
     power of two and not both given, `block-cols` is 0 when a reduction spans the
-    row, and a row has at most 16 chunks.
+    row, and a row has at most 16 chunks;
+    (L8) no op reads what is taken over all tokens.
   }];
   let options = [
     Option<"blockRows", "block-rows", "int64_t", /*default=*/"1",

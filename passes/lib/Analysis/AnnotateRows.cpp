@@ -17,7 +17,9 @@ namespace {
 
 using namespace mlir;
 
-void annotate(graph::RowProgramOp program, const RowShape &shape) {
+// `normal` is `program` normalized, of which `shape` tells.
+void annotate(graph::RowProgramOp program, graph::RowProgramOp normal,
+              const RowShape &shape) {
   Builder builder(program.getContext());
   program->setAttr("row_width", builder.getI64IntegerAttr(shape.width));
   program->setAttr("column_unit", builder.getI64IntegerAttr(shape.columnUnit));
@@ -27,6 +29,17 @@ void annotate(graph::RowProgramOp program, const RowShape &shape) {
   for (auto [leading, width] : shape.inputs)
     rowLike.push_back(leading > 0);
   program->setAttr("input_row_like", builder.getBoolArrayAttr(rowLike));
+  bool hasRows = llvm::is_contained(rowLike, true);
+  SmallVector<bool> shared, startsAtZero;
+  for (Value result : normal.getYield().getValues()) {
+    shared.push_back(hasRows &&
+                     !shape.values.find(result)->second.isPerToken());
+    startsAtZero.push_back(shape.tensorMaxes.contains(result));
+  }
+  if (llvm::is_contained(shared, true))
+    program->setAttr("output_shared", builder.getBoolArrayAttr(shared));
+  if (llvm::is_contained(startsAtZero, true))
+    program->setAttr("output_zeroed", builder.getBoolArrayAttr(startsAtZero));
 }
 
 // Moves the body of `program` before it and erases it.
@@ -53,7 +66,7 @@ struct AnnotateRows : impl::AnnotateRowsBase<AnnotateRows> {
       std::string reason;
       FailureOr<RowShape> shape = analyzeRows(*normal, reason);
       if (succeeded(shape)) {
-        annotate(program, *shape);
+        annotate(program, *normal, *shape);
         continue;
       }
       program.emitRemark() << "not fused: " << reason;

@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "epiq/Analysis/RowDomain.h"
+
+#include "epiq/Analysis/RowOps.h"
 #include "epiq/Graph/Graph.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -17,44 +17,6 @@ using namespace mlir;
 using namespace epiq::graph;
 
 namespace epiq {
-
-bool isElementwise(Operation *op) {
-  return op->hasTrait<OpTrait::Elementwise>() && op->getNumResults() == 1 &&
-         isa<RankedTensorType>(op->getResult(0).getType()) &&
-         llvm::all_of(op->getOperandTypes(), llvm::IsaPred<RankedTensorType>);
-}
-
-bool isSplat(Value value) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return false;
-  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
-    auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());
-    return dense && dense.isSplat();
-  }
-  if (isa<BroadcastOp, ReshapeOp, arith::ExtFOp, arith::TruncFOp>(op))
-    return isSplat(op->getOperand(0));
-  return false;
-}
-
-bool isRowOp(Operation *op) {
-  if (op->getNumResults() == 1 && isSplat(op->getResult(0)))
-    return true;
-  return isElementwise(op) ||
-         isa<BroadcastOp, ReduceOp, ReshapeOp, SliceOp, TransposeOp,
-             ContiguousOp, RelayoutOp, CompositeOp>(op);
-}
-
-std::optional<int64_t> tailWidth(Type type, unsigned lead) {
-  int64_t width = 1;
-  for (int64_t size :
-       cast<RankedTensorType>(type).getShape().drop_front(lead)) {
-    if (ShapedType::isDynamic(size))
-      return std::nullopt;
-    width *= size;
-  }
-  return width;
-}
 
 namespace {
 
@@ -70,6 +32,9 @@ bool sameSplit(RankedTensorType type, RowSplit a, RowSplit b) {
   return llvm::all_of(type.getShape().slice(low, high - low),
                       [](int64_t size) { return size == 1; });
 }
+
+// Whether what is taken over all of a value is taken over several tokens.
+bool isOverTokens(RowSplit split) { return !split.uniform && split.lead > 0; }
 
 // The split of `to` with a tail as wide as that of `from` behind `lead`.
 std::optional<unsigned> splitAcrossReshape(RankedTensorType from, unsigned lead,
@@ -119,6 +84,7 @@ private:
   Value viewedBase(Value value) const;
   bool isOnlySliced(Value value) const;
 
+  void checkTensorMaxes();
   void checkWidths(int64_t maxWidth);
   template <typename... Parts> void fail(const Parts &...parts) {
     if (!refusal)
@@ -204,6 +170,15 @@ void Inference::visitBroadcast(BroadcastOp op) {
 }
 
 void Inference::visitReduce(ReduceOp op) {
+  if (isTensorMax(op)) {
+    // All tokens share it, whatever they are.
+    std::optional<RowSplit> input = known(op.getInput());
+    if (input && isOverTokens(*input))
+      assign(op.getResult(), RowSplit::shared());
+    else if (input)
+      link(op.getInput(), op.getResult());
+    return;
+  }
   std::optional<RowSplit> split = known(op.getInput());
   if (!split)
     split = known(op.getResult());
@@ -334,6 +309,34 @@ void Inference::visit(Operation *op) {
       });
 }
 
+// F9: what is taken over all tokens is known when every program has run.
+void Inference::checkTensorMaxes() {
+  auto isRead = [&](Value value) {
+    return llvm::any_of(value.getUsers(), [&](Operation *user) {
+      return members.contains(user);
+    });
+  };
+  auto checkUnread = [&](Value value) {
+    if (isRead(value))
+      fail("F9: the same program would read the maximum of all tokens, a ",
+           typeOf(value));
+  };
+  for (Operation *op : ops) {
+    auto reduce = dyn_cast<ReduceOp>(op);
+    if (!reduce || !isTensorMax(reduce) ||
+        !isOverTokens(*known(reduce.getInput())))
+      continue;
+    checkUnread(reduce.getResult());
+    auto composite = dyn_cast<CompositeOp>(reduce->getParentOp());
+    if (!composite)
+      continue;
+    for (auto [outer, inner] : llvm::zip_equal(
+             composite.getOutputs(), composite.getYield().getValues()))
+      if (inner == reduce.getResult())
+        checkUnread(outer);
+  }
+}
+
 // F3 for widths: a row is as wide as the widest, or what a reduction left of
 // it, or what is repeated along it. F6: rows are static, and not too wide for
 // one program.
@@ -383,6 +386,8 @@ std::optional<Refusal> Inference::run(Value anchor, unsigned lead,
       if (!known(result))
         assign(result, RowSplit::shared());
   }
+  if (!refusal)
+    checkTensorMaxes();
   if (!refusal)
     checkWidths(maxWidth);
   return refusal;

@@ -4,8 +4,6 @@
 
 #include "epiq/Analysis/RowOps.h"
 
-#include "epiq/Graph/Graph.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Matchers.h"
@@ -115,6 +113,14 @@ StringRef libdeviceFunction(Operation &op) {
       .Case([](math::TanhOp) { return "tanh"; })
       .Case([](math::TruncOp) { return "trunc"; })
       .Default([](Operation *) { return ""; });
+}
+
+bool isTensorMax(graph::ReduceOp reduce) {
+  auto type = cast<RankedTensorType>(reduce.getInput().getType());
+  return reduce.getKind() == graph::ReduceKind::max &&
+         type.getElementType().isF32() && type.getRank() > 0 &&
+         static_cast<int64_t>(reduce.getDims().size()) == type.getRank() &&
+         isBounded(reduce.getInput(), /*sign=*/-1.0, /*limit=*/0.0);
 }
 
 bool isTritonElement(Type type) {

@@ -1,5 +1,5 @@
 //===- RowShape.cpp - How the values of a row program lie over rows -------===//
-// The rules L1-L7 are stated with epiq-lower-row-program in Passes.td.
+// The rules L1-L8 are stated with epiq-lower-row-program in Passes.td.
 //===----------------------------------------------------------------------===//
 
 #include "RowShapeDetail.h"
@@ -199,6 +199,21 @@ SmallVector<int64_t> factorStrides(const MemoryView &view,
   return strides;
 }
 
+// L8: the maximum of all tokens is known when every program has run.
+LogicalResult findTensorMaxes(Block &body, const LeadingDims &leading,
+                              RowShape &shape, std::string &reason) {
+  for (auto reduce : body.getOps<graph::ReduceOp>()) {
+    if (!isTensorMax(reduce) || leading.lookup(reduce.getInput()) == 0)
+      continue;
+    for (Operation *user : reduce.getResult().getUsers())
+      if (!isa<graph::YieldOp>(user))
+        return refuse(reason, "L8: " + user->getName().getStringRef() +
+                                  " reads the maximum of all tokens");
+    shape.tensorMaxes.insert(reduce.getResult());
+  }
+  return success();
+}
+
 // The widest row of which one tile holds all.
 constexpr int64_t kMaxRowWidth = 32768;
 
@@ -211,10 +226,28 @@ int64_t paddedWidth(const RowShape &shape) {
 
 // A reduction over the outermost factor spans the row.
 bool spansRow(graph::ReduceOp reduce, const RowShape &shape) {
+  if (shape.tensorMaxes.contains(reduce.getResult()))
+    return false;
   const RowValue &input = shape.values.find(reduce.getInput())->second;
   return llvm::any_of(reduce.getDims(), [&](int64_t dim) {
     return llvm::is_contained(input.dims[dim - input.leading], 0u);
   });
+}
+
+// The product of the static token dimensions: those of the first result that
+// has tokens, or else of the first such input.
+int64_t staticTokens(graph::RowProgramOp program, const LeadingDims &leading) {
+  SmallVector<Value> candidates(program.getYield().getValues());
+  llvm::append_range(candidates, program.getBlock().getArguments());
+  Value *found = llvm::find_if(
+      candidates, [&](Value value) { return leading.lookup(value) > 0; });
+  if (found == candidates.end())
+    return 1;
+  int64_t tokens = 1;
+  for (int64_t dim :
+       tensorType(*found).getShape().take_front(leading.lookup(*found)))
+    tokens *= ShapedType::isDynamic(dim) ? 1 : dim;
+  return tokens;
 }
 
 } // namespace
@@ -233,6 +266,8 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
     return failure();
 
   RowShape shape;
+  if (failed(findTensorMaxes(body, *leading, shape, reason)))
+    return failure();
   MemoryViews views = findViews(body, *leading);
   SmallVector<Value> values;
   auto add = [&](Value value) {
@@ -273,10 +308,7 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
     return failure();
   }
 
-  Value result = program.getYield().getValues().front();
-  for (int64_t dim :
-       tensorType(result).getShape().take_front(leading->lookup(result)))
-    shape.staticRows *= ShapedType::isDynamic(dim) ? 1 : dim;
+  shape.staticRows = staticTokens(program, *leading);
   return shape;
 }
 

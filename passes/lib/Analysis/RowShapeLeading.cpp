@@ -8,6 +8,8 @@
 
 #include "RowShapeDetail.h"
 
+#include "epiq/Analysis/RowOps.h"
+
 #include <numeric>
 
 using namespace mlir;
@@ -136,6 +138,11 @@ LogicalResult LeadingSolver::visit(Operation &op) {
   if (auto reshape = dyn_cast<graph::ReshapeOp>(op))
     return visitReshape(reshape);
   if (auto reduce = dyn_cast<graph::ReduceOp>(op)) {
+    // Taken over all tokens, or over a row that all tokens share.
+    if (isTensorMax(reduce)) {
+      lower(reduce.getResult(), 0);
+      return success();
+    }
     for (int64_t dim : reduce.getDims())
       lower(reduce.getInput(), dim);
     tie(reduce.getInput(), reduce.getResult());
@@ -167,7 +174,7 @@ LogicalResult LeadingSolver::checkBroadcast(graph::BroadcastOp op) {
 }
 
 // Every value that differs by token has the tokens of the largest input, and so
-// has every result.
+// has every result but single numbers.
 LogicalResult LeadingSolver::checkTokens() {
   auto tokensOf = [&](Value value) {
     return sizeRank(tensorType(value).getShape().take_front(leading[value]));
@@ -206,8 +213,12 @@ LogicalResult LeadingSolver::checkTokens() {
     for (Value result : op.getResults())
       if (leading[result] > 0 && failed(check(result)))
         return failure();
+  auto isNumber = [&](Value value) {
+    return leading[value] == 0 &&
+           staticProduct(tensorType(value).getShape()) == 1;
+  };
   for (Value value : program.getYield().getValues())
-    if (failed(check(value)))
+    if (!isNumber(value) && failed(check(value)))
       return failure();
   return success();
 }

@@ -70,6 +70,7 @@ private:
   Value rowStride(unsigned input);
   SmallVector<Value> load(Value value, const RowView &view);
   void store(unsigned output);
+  void storeTensorMax(unsigned output);
 
   graph::RowProgramOp program;
   Block &body;
@@ -189,8 +190,27 @@ SmallVector<Value> KernelBuilder::load(Value value, const RowView &view) {
   return loaded;
 }
 
+// Bits of floats that are not negative order as integers do; a NaN may have a
+// sign.
+void KernelBuilder::storeTensorMax(unsigned output) {
+  Type i32 = builder.getI32Type();
+  Value part = arithmetic->lookup(outputs()[output]).front();
+  Value bits = tt::BitcastOp::create(builder, i32, part);
+  Value magnitude = arith::AndIOp::create(
+      builder, bits,
+      arith::ConstantIntOp::create(builder, i32, 0x7fffffff).getResult());
+  Value pointer =
+      tt::BitcastOp::create(builder, tt::PointerType::get(i32),
+                            pointerArgument(body.getNumArguments() + output));
+  tt::AtomicRMWOp::create(builder, i32, tt::RMWOp::UMAX, pointer, magnitude,
+                          /*mask=*/Value(), tt::MemSemantic::RELAXED,
+                          tt::MemSyncScope::GPU);
+}
+
 void KernelBuilder::store(unsigned output) {
   Value value = outputs()[output];
+  if (shape.tensorMaxes.contains(value))
+    return storeTensorMax(output);
   const RowValue &described = describe(value);
   int64_t width = 1;
   for (const auto &dim : described.dims)

@@ -99,8 +99,11 @@ bool RowBody::keepsZero(Operation &op) const {
 
 void RowBody::lower(Operation &op) {
   Value result = op.getResult(0);
-  if (auto reduce = dyn_cast<graph::ReduceOp>(op))
+  if (auto reduce = dyn_cast<graph::ReduceOp>(op)) {
+    if (shape.tensorMaxes.contains(result))
+      return define(result, {maximizeTile(reduce)}, /*zeroPadded=*/false);
     return define(result, lowerReduce(reduce), /*zeroPadded=*/false);
+  }
   SmallVector<Value> results;
   for (unsigned chunk = 0; chunk < tile.chunks(describe(result)); ++chunk)
     results.push_back(TypeSwitch<Operation *, Value>(&op)
@@ -172,6 +175,32 @@ Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
       combine(builder, kind, body->getArgument(0), body->getArgument(1));
   tt::ReduceReturnOp::create(builder, ValueRange{combined});
   return reduce.getResult().front();
+}
+
+// The largest element of the rows that this program holds, a scalar. Rows and
+// columns that do not exist count as 0, and no element is less.
+Value RowBody::maximizeTile(graph::ReduceOp op) {
+  const RowValue &input = describe(op.getInput());
+  SmallVector<int64_t> sizes = dims(op.getInput());
+  Value combined;
+  for (unsigned chunk = 0; chunk < tile.chunks(input); ++chunk) {
+    Value part = tileIn(chunk, op.getInput());
+    if (!zeroPadded.contains(op.getInput()))
+      if (Value mask = tile.loadMask(input, chunk)) {
+        Value zero = tile.constant(builder.getF32FloatAttr(0.0), sizes);
+        part = arith::SelectOp::create(builder, mask, part, zero);
+      }
+    combined = combined ? combine(builder, op.getKind(), combined, part) : part;
+  }
+  auto type = dyn_cast<RankedTensorType>(combined.getType());
+  if (!type)
+    return combined;
+  if (type.getRank() > 1)
+    combined = tt::ReshapeOp::create(
+        builder,
+        RankedTensorType::get({type.getNumElements()}, type.getElementType()),
+        combined, /*allow_reorder=*/false, /*efficient_layout=*/false);
+  return reduceAxis(combined, 0, op.getKind());
 }
 
 // Chunks are combined lane by lane, from the first to the last, before lanes

@@ -22,7 +22,8 @@ public:
   // `zeroPadded`: its lanes outside the row are 0.
   void define(mlir::Value value, llvm::ArrayRef<mlir::Value> valueTiles,
               bool zeroPadded);
-  // The tiles of `value`, which must be defined.
+  // The tiles of `value`, which must be defined. A maximum over all tokens is a
+  // scalar instead, this program's part of it.
   llvm::ArrayRef<mlir::Value> lookup(mlir::Value value) const {
     return tiles.find(value)->second;
   }
@@ -58,6 +59,7 @@ private:
   mlir::Value callLibdevice(llvm::StringRef name, mlir::ValueRange operands,
                             mlir::Type wanted);
   llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
+  mlir::Value maximizeTile(graph::ReduceOp op);
   mlir::Value neutralizePadding(graph::ReduceOp op,
                                 llvm::ArrayRef<unsigned> factors,
                                 unsigned chunk);

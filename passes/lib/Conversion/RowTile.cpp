@@ -195,6 +195,16 @@ Value RowTile::rowStart() {
   return firstRow;
 }
 
+// The rows of the tile, i32: a scalar where it has one.
+Value RowTile::rowIndex() {
+  if (!hasRowAxis())
+    return rowStart();
+  SmallVector<int64_t> own(rank(), 1);
+  own[0] = schedule.blockRows;
+  return arith::AddIOp::create(builder, fit(rowStart(), own),
+                               range(0, schedule.blockRows));
+}
+
 Value RowTile::both(Value a, Value b) {
   if (!a || !b)
     return a ? a : b;
@@ -234,10 +244,8 @@ Value RowTile::loadMask(const RowValue &value, unsigned chunk) {
   Value mask = factorMask(covered, sizes, chunk);
   if (!hasRowAxis() || !value.isPerToken())
     return mask;
-  SmallVector<int64_t> own(rank(), 1);
-  own[0] = schedule.blockRows;
-  Value row = arith::AddIOp::create(builder, fit(rowStart(), own),
-                                    range(0, schedule.blockRows));
+  Value row = rowIndex();
+  ArrayRef<int64_t> own = cast<RankedTensorType>(row.getType()).getShape();
   Value inside = arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, row,
                                        fit(numRows, own));
   return both(fit(inside, sizes), mask);
@@ -245,11 +253,21 @@ Value RowTile::loadMask(const RowValue &value, unsigned chunk) {
 
 Value RowTile::storeMask(const RowValue &value, unsigned chunk) {
   Value mask = loadMask(value, chunk);
-  if (!isCut() || value.covers(0))
-    return mask;
-  Value first = arith::CmpIOp::create(builder, arith::CmpIPredicate::eq,
-                                      columnProgram(), i32(0));
-  return both(mask, fit(first, dims(value)));
+  auto onlyWhereZero = [&](Value index) {
+    auto type = dyn_cast<RankedTensorType>(index.getType());
+    Value zero = constant(builder.getI32IntegerAttr(0),
+                          type ? type.getShape() : ArrayRef<int64_t>());
+    Value first =
+        arith::CmpIOp::create(builder, arith::CmpIPredicate::eq, index, zero);
+    mask = both(mask, fit(first, dims(value)));
+  };
+  if (isCut() && !value.covers(0))
+    onlyWhereZero(columnProgram());
+  bool hasRows =
+      llvm::any_of(shape.inputs, [](auto input) { return input.first > 0; });
+  if (!value.isPerToken() && hasRows)
+    onlyWhereZero(rowIndex());
+  return mask;
 }
 
 // The offset of the tile's first element, i64; null for 0.

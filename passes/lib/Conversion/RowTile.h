@@ -77,7 +77,8 @@ public:
                          llvm::ArrayRef<int64_t> dims, unsigned chunk);
   // The lanes of a tile of `value` that exist in memory; null when all do.
   mlir::Value loadMask(const RowValue &value, unsigned chunk);
-  // The same, for the one program among those of a row that stores `value`.
+  // The same, for the one program among those of a row that stores `value`, or
+  // the first row's where all tokens share it.
   mlir::Value storeMask(const RowValue &value, unsigned chunk);
   // The pointer to the first element of a tile of `value`, a scalar.
   mlir::Value firstPointer(const RowAddress &address, const RowValue &value,
@@ -98,6 +99,7 @@ private:
   mlir::Value program();
   mlir::Value columnProgram();
   mlir::Value rowStart();
+  mlir::Value rowIndex();
   mlir::Value both(mlir::Value a, mlir::Value b);
   mlir::Value offsets(llvm::ArrayRef<int64_t> strides, const RowValue &value);
   mlir::Value startOffset(const RowAddress &address, const RowValue &value,

@@ -3,6 +3,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Group.h"
+
+#include "Amax.h"
 #include "Outline.h"
 #include "Raise.h"
 
@@ -45,12 +47,11 @@ SmallVector<std::string> producerNames(const Group &group) {
   Boundary boundary = findBoundary(group.ops, {});
   SmallVector<std::string> names;
   for (Operation *op : boundary.ops) {
+    bool isNamed = isAmax(op) || group.domain.isRowLike(op->getResult(0));
     std::string name =
-        isQuantization(op) || !group.domain.isRowLike(op->getResult(0))
-            ? std::string()
-            : shortName(op);
+        isQuantization(op) || !isNamed ? std::string() : shortName(op);
     bool narrow =
-        op->getNumResults() == 1 &&
+        op->getNumResults() == 1 && !isAmax(op) &&
         group.domain.width(op->getResult(0)) < group.domain.rowWidth();
     if (!name.empty() && !narrow && !llvm::is_contained(names, name))
       names.push_back(name);
@@ -75,19 +76,43 @@ std::string describeSeed(Operation *op) {
          elementName(getElementTypeOrSelf(op->getResult(0).getType())) + ")";
 }
 
-// Exactly one remark for each quantization.
-void report(const Seed &seed) {
+// What a seed shares its program with, nearest first: `rms_norm + add`.
+std::string fusedInto(const Seed &seed) {
   SmallVector<std::string> producers;
   if (seed.group)
     producers = producerNames(*seed.group);
-  if (producers.empty()) {
-    emitRemark(seed.op->getLoc())
-        << "not fused: " << describeSeed(seed.op) << ": " << seed.blocked;
+  llvm::erase(producers, "amax");
+  std::reverse(producers.begin(), producers.end());
+  return llvm::join(producers, " + ");
+}
+
+// The seed of the amax that a quantization reads; null when it reads none.
+const Seed *amaxOf(const Seed &seed, ArrayRef<Seed> seeds) {
+  auto quantize = dyn_cast<CompositeOp>(seed.op);
+  Operation *amax = quantize ? findNumberSource(quantize, isAmax) : nullptr;
+  const Seed *found =
+      llvm::find_if(seeds, [&](const Seed &other) { return other.op == amax; });
+  return found == seeds.end() ? nullptr : found;
+}
+
+// Exactly one remark for each quantization. With a scale for the tensor, only
+// its amax can be computed where the values are.
+void report(const Seed &seed, ArrayRef<Seed> seeds) {
+  const Seed *amax = amaxOf(seed, seeds);
+  std::string what = describeSeed(seed.op), into = fusedInto(seed);
+  if (amax) {
+    if (std::string amaxInto = fusedInto(*amax); !amaxInto.empty()) {
+      into = amaxInto;
+      what += " amax";
+    }
+  }
+  if (!into.empty()) {
+    emitRemark(seed.op->getLoc()) << "fused: " << what << " into " << into;
     return;
   }
-  std::reverse(producers.begin(), producers.end());
-  emitRemark(seed.op->getLoc()) << "fused: " << describeSeed(seed.op)
-                                << " into " << llvm::join(producers, " + ");
+  emitRemark(seed.op->getLoc())
+      << "not fused: " << what << ": "
+      << (amax && !amax->blocked.empty() ? amax->blocked : seed.blocked);
 }
 
 Layout layoutOf(Value value) {
@@ -116,7 +141,7 @@ RowProgramOp buildProgram(OpBuilder &builder, const Group &group,
   return program;
 }
 
-// Whether a kernel can be made of the group: rules L1-L7.
+// Whether a kernel can be made of the group: rules L1-L8.
 std::optional<Refusal> checkKernel(const Group &group) {
   Boundary boundary = findBoundary(group.ops, {});
   OpBuilder nowhere(boundary.ops.front()->getContext());
@@ -149,7 +174,8 @@ struct GroupPass : impl::GroupBase<GroupPass> {
       else
         grouper.splitAll();
       for (const Seed &seed : grouper.seeds)
-        report(seed);
+        if (isQuantization(seed.op))
+          report(seed, grouper.seeds);
       for (const std::unique_ptr<Group> &group : grouper.groups)
         outline(*group, programName(*group, fuse, index++));
       eraseUnusedSplats(func.getBody().front());

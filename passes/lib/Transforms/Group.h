@@ -25,7 +25,7 @@ struct Group {
   RowDomain domain;
 };
 
-// A quantization and what became of it.
+// A quantization or the amax of one, and what became of it.
 struct Seed {
   mlir::Operation *op;
   Group *group = nullptr;

@@ -1,9 +1,11 @@
 //===- GroupGrow.cpp - Grows groups from quantizations --------------------===//
 // A group starts at a quantization and takes producers in as long as all its
-// values are rows of the same tokens. Passes.td states the rules F1-F8.
+// values are rows of the same tokens. Passes.td states the rules F1-F9.
 //===----------------------------------------------------------------------===//
 
 #include "Group.h"
+
+#include "Amax.h"
 #include "Outline.h"
 #include "Raise.h"
 
@@ -110,7 +112,7 @@ std::optional<Refusal> Grouper::tryMerge(Group &group, Group &other) {
 }
 
 std::optional<Refusal> Grouper::start(Operation *op, Group &group) {
-  group.anchor = op->getResult(0);
+  group.anchor = isAmax(op) ? op->getOperand(0) : op->getResult(0);
   auto type = cast<RankedTensorType>(group.anchor.getType());
   if (type.getRank() == 0)
     return refuse("F6: ", type, " has no row");
@@ -217,7 +219,7 @@ void Grouper::mergeSiblings() {
 
 void Grouper::growAll() {
   for (Operation &op : block)
-    if (isQuantization(&op))
+    if (isQuantization(&op) || isAmax(&op))
       seeds.push_back({&op});
   for (Seed &seed : seeds) {
     if (Group *joined = ownerOf(seed.op)) {

@@ -22,7 +22,7 @@ struct RowSplit {
 };
 
 // Gives every value of some ops its split, so that all of them are rows of the
-// same tokens. Passes.td states the rules F1-F8 that refuse.
+// same tokens. Passes.td states the rules F1-F9 that refuse.
 class RowDomain {
 public:
   // Looks through composites. `anchor` is a value of `ops` whose first `lead`

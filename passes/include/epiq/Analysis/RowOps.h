@@ -3,6 +3,8 @@
 #ifndef EPIQ_ANALYSIS_ROWOPS_H
 #define EPIQ_ANALYSIS_ROWOPS_H
 
+#include "epiq/Graph/Graph.h"
+
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Operation.h"
 #include "llvm/ADT/StringRef.h"
@@ -21,6 +23,11 @@ mlir::LogicalResult checkElementwise(mlir::Operation &op, std::string &reason);
 // The name in CUDA's libdevice, without prefix and suffix, of the function that
 // `op` is, where Triton's dialects have none; empty for other ops.
 llvm::StringRef libdeviceFunction(mlir::Operation &op);
+
+// Whether `reduce` is the largest of all elements of an f32 value that is never
+// negative. Its bits then order as integers do, NaN above infinity, so that the
+// programs of a kernel can combine their parts in memory, in any order.
+bool isTensorMax(graph::ReduceOp reduce);
 
 // L6: whether Triton has values of this type, an element type.
 bool isTritonElement(mlir::Type type);

@@ -3,7 +3,7 @@
 // A row program computes one row for each token. This analysis splits the
 // dimensions of every value into token dimensions and row dimensions, and
 // factors the row so that every row dimension is a run of whole factors. The
-// rules it checks (L1-L7) are stated with epiq-lower-row-program in Passes.td.
+// rules it checks (L1-L8) are stated with epiq-lower-row-program in Passes.td.
 //===----------------------------------------------------------------------===//
 
 #ifndef EPIQ_ANALYSIS_ROWSHAPE_H
@@ -13,6 +13,7 @@
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
@@ -63,6 +64,9 @@ struct RowShape {
   llvm::SmallVector<std::pair<unsigned, int64_t>> inputs;
 
   llvm::DenseMap<mlir::Value, RowValue> values;
+  // The results that are maxima over all tokens: each program of the kernel
+  // combines its part in memory, which starts at 0.
+  llvm::DenseSet<mlir::Value> tensorMaxes;
   // The values that are loaded: inputs, slices and reshapes of inputs.
   llvm::MapVector<mlir::Value, RowView> loads;
 };
