@@ -23,6 +23,13 @@ def test_fake_tensors_of_any_device(device: str) -> None:
     assert records[0].nodes_after == records[0].nodes_before
 
 
+def test_fake_tensors_outside_of_their_mode() -> None:
+    """The numbers that the function makes tensors of are fake then, too."""
+    with FakeTensorMode():
+        x, r = (torch.empty(64, 256, dtype=torch.bfloat16) for _ in range(2))
+    assert [len(record.used) for record in capture(add_norm_columns, x, r, x[0])] == [1]
+
+
 def test_real_tensors_and_several_graphs() -> None:
     def model(x: Tensor, r: Tensor) -> tuple[Tensor, ...]:
         first = silu_group(x, r, x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def capture(
                 raise
             record.left_alone = f"{type(error).__name__}: {error}"
             warn_once(f"epiq cannot take a graph: {record.left_alone}")
-        return make_boxed_func(gm.forward)
+        return make_boxed_func(_among_fakes(gm))
 
     backend = aot_autograd(
         fw_compiler=compiler,
@@ -57,6 +58,17 @@ def capture(
         finally:
             torch._dynamo.reset()
     return records
+
+
+def _among_fakes(gm: GraphModule) -> Callable[..., Any]:
+    """`gm` as a function that, of fake inputs, makes its own tensors fake as well."""
+
+    def forward(*args: Any) -> Any:
+        mode = torch._guards.detect_fake_mode(list(args))
+        with mode if mode is not None else nullcontext():
+            return gm.forward(*args)
+
+    return forward
 
 
 def check_lowering(kernel: Kernel, device: torch.device, num_rows: int) -> None:

@@ -47,4 +47,6 @@ def lifted_constant(scope: Scope, tensor: Any) -> Value | None:
         return None
     if type(tensor) is not torch.Tensor or tensor.device.type != "cpu":
         return None
-    return scope.emitter.constant(tensor.item(), tensor.dtype)
+    # Tracing runs under a fake mode; the constant is real.
+    with torch._subclasses.fake_tensor.unset_fake_temporarily():
+        return scope.emitter.constant(tensor.item(), tensor.dtype)

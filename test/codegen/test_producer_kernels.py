@@ -1,0 +1,51 @@
+"""Kernels of producers at the sizes of models, compiled: no spills, and libdevice is linked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from epiq import formats, quantize
+from epiq.codegen import Target, compile_ttir, ptxas_report
+from epiq.frontend import capture
+from epiq.pipeline import default_schedule, lower
+
+TOKENS = 4096
+
+
+def add_norm(x: Tensor, r: Tensor) -> tuple[Tensor, ...]:
+    h = x + r
+    return *quantize(F.rms_norm(h, h.shape[-1:]), formats.FP8_PER_TOKEN), h
+
+
+def layer_norm(x: Tensor) -> tuple[Tensor, ...]:
+    return quantize(F.layer_norm(x, x.shape[-1:]), formats.FP8_GROUP128)
+
+
+def gelu_mul(gate: Tensor, up: Tensor) -> tuple[Tensor, ...]:
+    return quantize(F.gelu(gate, approximate="tanh") * up, formats.FP8_GROUP128)
+
+
+@pytest.mark.parametrize(
+    ("fn", "width", "count", "arch"),
+    [(add_norm, 32768, 2, 90), (layer_norm, 5120, 1, 100), (gelu_mul, 11008, 2, 90)],
+    ids=["add_norm", "layer_norm", "gelu_mul"],
+)
+def test_one_kernel_without_spills(fn: Callable[..., object], width: int, count: int, arch: int) -> None:
+    with FakeTensorMode():
+        args = [torch.empty(TOKENS, width, dtype=torch.bfloat16) for _ in range(count)]
+    (record,) = capture(fn, *args)
+    assert record.grouped is not None
+    (program,) = record.grouped.programs
+    target = Target(arch)
+    schedule = default_schedule(program, TOKENS, target)
+    text = lower(program, schedule)
+    compiled = compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
+    report = ptxas_report(compiled)
+    assert (report.spill_stores, report.spill_loads) == (0, 0), report
+    assert ("__nv_tanhf" in text) == (fn is gelu_mul)
