@@ -1,4 +1,5 @@
 // RUN: epiq-opt %s -split-input-file -epiq-cheapen-division | FileCheck %s
+// RUN: epiq-opt %s -split-input-file -epiq-cheapen-division=only-epilogues=true | FileCheck %s --check-prefix=EPILOGUE
 
 // The values of a group share the reciprocal of its scale (D1-D5).
 // CHECK-LABEL: tt.func public @shared_scale(
@@ -183,4 +184,21 @@ tt.func public @no_d5_quotient_used(%b: tensor<128xbf16>) -> tensor<128xf32> {
   %w = tt.splat %s : f32 -> tensor<128xf32>
   %y = tt.precise_divf %x, %w : tensor<128xf32>
   tt.return %y : tensor<128xf32>
+}
+
+// -----
+
+// `only-epilogues` leaves a user's division alone and takes the mark off.
+// EPILOGUE-LABEL: tt.func public @only_marked(
+// EPILOGUE: arith.divf
+// EPILOGUE: tt.precise_divf %{{.*}}, %{{.*}} : tensor<128xf32>
+// EPILOGUE-NOT: epiq.epilogue
+tt.func public @only_marked(%x: tensor<128xf32>, %out: tensor<128x!tt.ptr<f32>>) {
+  %one = arith.constant dense<1.000000e+00> : tensor<128xf32>
+  %e = math.exp %x : tensor<128xf32>
+  %s = arith.addf %e, %one : tensor<128xf32>
+  %epilogues = tt.precise_divf %x, %s {epiq.epilogue} : tensor<128xf32>
+  %users = tt.precise_divf %epilogues, %s : tensor<128xf32>
+  tt.store %out, %users : tensor<128x!tt.ptr<f32>>
+  tt.return
 }

@@ -165,7 +165,8 @@ def _fuse(
     if divisibility:
         options += f" divisibility={','.join(map(str, divisibility))}"
     flat = False
-    for remark in ir.run_passes(module, f"epiq-fuse-epilogue{{{options}}}"):
+    passes = f"epiq-fuse-epilogue{{{options}}},epiq-cheapen-division{{only-epilogues=true}}"
+    for remark in ir.run_passes(module, f"builtin.module({passes})"):
         flat |= remark.message.endswith(_FLAT)
         if remark.message.startswith(_NOT_FUSED):
             return FusionError(remark.message.removeprefix(_NOT_FUSED), _source_line(remark.location))

@@ -11,6 +11,10 @@
 
 namespace epiq {
 
+// Marks the divisions that epiq-fuse-epilogue brings into a kernel, for
+// epiq-cheapen-division.
+inline constexpr llvm::StringLiteral kEpilogueAttr = "epiq.epilogue";
+
 #define GEN_PASS_DECL
 #define GEN_PASS_REGISTRATION
 #include "epiq/Passes.h.inc"

@@ -356,8 +356,13 @@ def CheapenDivision : Pass<"epiq-cheapen-division", "mlir::ModuleOp"> {
 
     Where (D6) the divisor is made of an exponential, as in silu, its error is
     that of `ex2.approx`, 2 ulp, and the division becomes `arith.divf`, which has
-    the same. Only for kernels that epiq wrote: in a user's, precise means it.
+    the same. Only for divisions that epiq wrote: in a user's kernel, precise
+    means it. `only-epilogues` leaves all alone but those that
+    `epiq-fuse-epilogue` marks `epiq.epilogue`; the mark goes either way.
   }];
+  let options = [
+    Option<"onlyEpilogues", "only-epilogues", "bool", /*default=*/"false",
+           "Only divisions marked `epiq.epilogue`">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 

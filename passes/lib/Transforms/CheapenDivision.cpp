@@ -154,12 +154,31 @@ Value splatLike(OpBuilder &builder, Location loc, Value like, double number) {
   return arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attribute));
 }
 
-// x / broadcast(s) => one step from x * broadcast(1 / s)
-struct ShareReciprocal : OpRewritePattern<tt::PreciseDivFOp> {
-  using OpRewritePattern::OpRewritePattern;
+// A pattern for divisions, or only for those that an epilogue brought.
+struct DivisionPattern : OpRewritePattern<tt::PreciseDivFOp> {
+  DivisionPattern(MLIRContext *context, bool onlyEpilogues)
+      : OpRewritePattern(context), onlyEpilogues(onlyEpilogues) {}
 
   LogicalResult matchAndRewrite(tt::PreciseDivFOp div,
-                                PatternRewriter &rewriter) const override {
+                                PatternRewriter &rewriter) const final {
+    if (onlyEpilogues && !div->hasAttr(kEpilogueAttr))
+      return rewriter.notifyMatchFailure(div, "the division is a user's");
+    return rewrite(div, rewriter);
+  }
+
+  virtual LogicalResult rewrite(tt::PreciseDivFOp div,
+                                PatternRewriter &rewriter) const = 0;
+
+private:
+  bool onlyEpilogues;
+};
+
+// x / broadcast(s) => one step from x * broadcast(1 / s)
+struct ShareReciprocal : DivisionPattern {
+  using DivisionPattern::DivisionPattern;
+
+  LogicalResult rewrite(tt::PreciseDivFOp div,
+                        PatternRewriter &rewriter) const override {
     Value dividend = div.getX(), divisor = div.getY();
     Operation *repeat = divisor.getDefiningOp();
     if (!getElementTypeOrSelf(div.getType()).isF32() ||
@@ -224,11 +243,11 @@ bool hasExponential(Value value) {
 }
 
 // x / (1 + exp(y)), precise => fast
-struct RelaxBesideExponential : OpRewritePattern<tt::PreciseDivFOp> {
-  using OpRewritePattern::OpRewritePattern;
+struct RelaxBesideExponential : DivisionPattern {
+  using DivisionPattern::DivisionPattern;
 
-  LogicalResult matchAndRewrite(tt::PreciseDivFOp div,
-                                PatternRewriter &rewriter) const override {
+  LogicalResult rewrite(tt::PreciseDivFOp div,
+                        PatternRewriter &rewriter) const override {
     if (!hasExponential(div.getY()))
       return rewriter.notifyMatchFailure(
           div, "D6: the divisor is not made of an exponential");
@@ -238,10 +257,16 @@ struct RelaxBesideExponential : OpRewritePattern<tt::PreciseDivFOp> {
 };
 
 struct CheapenDivision : impl::CheapenDivisionBase<CheapenDivision> {
+  using CheapenDivisionBase::CheapenDivisionBase;
+
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<ShareReciprocal, RelaxBesideExponential>(&getContext());
+    patterns.add<ShareReciprocal, RelaxBesideExponential>(&getContext(),
+                                                          onlyEpilogues);
     walkAndApplyPatterns(getOperation(), std::move(patterns));
+    // Triton does not know the mark.
+    getOperation().walk(
+        [](tt::PreciseDivFOp div) { div->removeAttr(kEpilogueAttr); });
   }
 };
 

@@ -5,6 +5,7 @@
 #include "FuseEpilogueDetail.h"
 
 #include "epiq/Conversion/TileBody.h"
+#include "epiq/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
@@ -35,6 +36,7 @@ public:
   LogicalResult emit(std::string &reason);
 
 private:
+  void markDivisions(Operation *before);
   // Columns of `operand` that belong to the tile.
   int64_t columnsOf(const EpilogueOperand &operand) const {
     int64_t groups =
@@ -395,6 +397,14 @@ void TileEmitter::store(Value value, const EpilogueOperand &operand,
   tt::StoreOp::create(builder, addresses, stored, maskOf(operand));
 }
 
+// Tells the divisions of the epilogue, those after `before`, from the user's.
+void TileEmitter::markDivisions(Operation *before) {
+  Operation *op = before ? before->getNextNode() : &tile.op->getBlock()->front();
+  for (; op != tile.op; op = op->getNextNode())
+    if (isa<tt::PreciseDivFOp>(op))
+      op->setAttr(kEpilogueAttr, builder.getUnitAttr());
+}
+
 LogicalResult TileEmitter::emit(std::string &reason) {
   splitRest();
   DenseMap<Value, Value> loads;
@@ -412,8 +422,10 @@ LogicalResult TileEmitter::emit(std::string &reason) {
           loaded);
     loads[value] = reshapeTo(loaded, getTileType(shape, tile.numRows, value));
   }
+  Operation *before = tile.op->getPrevNode();
   SmallVector<Value> results =
       emitTileBody(builder, epilogue.program, shape, tile.numRows, loads);
+  markDivisions(before);
   for (auto [i, result] : llvm::enumerate(results))
     store(result, epilogue.results[i], i);
   return success();
