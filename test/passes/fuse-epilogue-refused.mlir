@@ -144,25 +144,20 @@ func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
 
 // -----
 
-// Loop-carried pointers are not followed (E2).
-// CHECK-LABEL: tt.func public @no_e2_carried
+// Where a choice of pointers leads is not followed (E2).
+// CHECK-LABEL: tt.func public @no_e2_choice
 // CHECK: epiq.row_program
-tt.func public @no_e2_carried(%out: !tt.ptr<f32>, %stride: i32) {
+tt.func public @no_e2_choice(%out: !tt.ptr<f32>, %other: !tt.ptr<f32>, %which: i1, %stride: i32) {
   %row = tt.get_program_id x : i32
   %y = arith.constant dense<1.000000e+00> : tensor<256xf32>
   %cols = tt.make_range {end = 256 : i32, start = 0 : i32} : tensor<256xi32>
   %start = arith.muli %row, %stride : i32
-  %base = tt.addptr %out, %start : !tt.ptr<f32>, i32
+  // expected-remark @below {{not fused: E2: the output's pointer goes into arith.select, beyond which it is not followed}}
+  %chosen = arith.select %which, %out, %other : !tt.ptr<f32>
+  %base = tt.addptr %chosen, %start : !tt.ptr<f32>, i32
   %splat = tt.splat %base : !tt.ptr<f32> -> tensor<256x!tt.ptr<f32>>
   %ptrs = tt.addptr %splat, %cols : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
-  %c0 = arith.constant 0 : i32
-  %c1 = arith.constant 1 : i32
-  // expected-remark @below {{not fused: E2: the output's pointer goes into scf.for, beyond which it is not followed}}
-  %end = scf.for %i = %c0 to %stride step %c1 iter_args(%p = %ptrs) -> (tensor<256x!tt.ptr<f32>>) : i32 {
-    tt.store %p, %y : tensor<256x!tt.ptr<f32>>
-    %next = tt.addptr %p, %cols : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
-    scf.yield %next : tensor<256x!tt.ptr<f32>>
-  }
+  tt.store %ptrs, %y : tensor<256x!tt.ptr<f32>>
   tt.return
 }
 func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
@@ -554,4 +549,81 @@ func.func @epilogue(%y: tensor<?x512xf32>, %bias: tensor<512xf32>) -> tensor<?x5
     epiq.yield %s : tensor<?x512xf32>
   }
   return %r : tensor<?x512xf32>
+}
+
+// -----
+
+// A pointer that a loop moves on by less than the tile (E4).
+// CHECK-LABEL: tt.func public @no_e4_carried
+// CHECK: epiq.row_program
+tt.func public @no_e4_carried(%out: !tt.ptr<f32>, %count: i32, %stride: i32) {
+  %row = tt.get_program_id x : i32
+  %y = arith.constant dense<1.000000e+00> : tensor<256xf32>
+  %cols = tt.make_range {end = 256 : i32, start = 0 : i32} : tensor<256xi32>
+  %start = arith.muli %row, %stride : i32
+  %base = tt.addptr %out, %start : !tt.ptr<f32>, i32
+  %splat = tt.splat %base : !tt.ptr<f32> -> tensor<256x!tt.ptr<f32>>
+  %ptrs = tt.addptr %splat, %cols : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
+  %c0 = arith.constant 0 : i32
+  %c1 = arith.constant 1 : i32
+  %c128 = arith.constant dense<128> : tensor<256xi32>
+  %end = scf.for %i = %c0 to %count step %c1 iter_args(%p = %ptrs) -> (tensor<256x!tt.ptr<f32>>) : i32 {
+    // expected-remark @below {{not fused: E4: a loop moves the tile by 128 columns, fewer than its 256}}
+    tt.store %p, %y : tensor<256x!tt.ptr<f32>>
+    %next = tt.addptr %p, %c128 : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
+    scf.yield %next : tensor<256x!tt.ptr<f32>>
+  }
+  tt.return
+}
+func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
+  %r = epiq.row_program @amax (%y) {layouts = [#epiq.layout<row_major>]} : (tensor<?x512xf32>) -> tensor<?x4xf32> {
+  ^bb0(%x: tensor<?x512xf32>):
+    %a = math.absf %x : tensor<?x512xf32>
+    %g = epiq.reshape %a : tensor<?x512xf32> to tensor<?x4x128xf32>
+    %m = epiq.reduce max %g dims [2] : tensor<?x4x128xf32> to tensor<?x4xf32>
+    epiq.yield %m : tensor<?x4xf32>
+  }
+  return %r : tensor<?x4xf32>
+}
+
+// -----
+
+// Two batches whose rows lie at no multiple of one stride that the kernel knows (E3).
+// CHECK-LABEL: tt.func public @no_e3_batches
+// CHECK: epiq.row_program
+tt.func public @no_e3_batches(%out: !tt.ptr<f32>, %batch_stride: i32, %stride: i32) {
+  %y = arith.constant dense<1.000000e+00> : tensor<2x4x128xf32>
+  %b = tt.make_range {end = 2 : i32, start = 0 : i32} : tensor<2xi32>
+  %r = tt.make_range {end = 4 : i32, start = 0 : i32} : tensor<4xi32>
+  %c = tt.make_range {end = 128 : i32, start = 0 : i32} : tensor<128xi32>
+  %batch_stride_splat = tt.splat %batch_stride : i32 -> tensor<2xi32>
+  %bo = arith.muli %b, %batch_stride_splat : tensor<2xi32>
+  %stride_splat = tt.splat %stride : i32 -> tensor<4xi32>
+  %ro = arith.muli %r, %stride_splat : tensor<4xi32>
+  %b1 = tt.expand_dims %bo {axis = 1 : i32} : tensor<2xi32> -> tensor<2x1xi32>
+  %b2 = tt.expand_dims %b1 {axis = 2 : i32} : tensor<2x1xi32> -> tensor<2x1x1xi32>
+  %b3 = tt.broadcast %b2 : tensor<2x1x1xi32> -> tensor<2x4x128xi32>
+  %r1 = tt.expand_dims %ro {axis = 0 : i32} : tensor<4xi32> -> tensor<1x4xi32>
+  %r2 = tt.expand_dims %r1 {axis = 2 : i32} : tensor<1x4xi32> -> tensor<1x4x1xi32>
+  %r3 = tt.broadcast %r2 : tensor<1x4x1xi32> -> tensor<2x4x128xi32>
+  %c1 = tt.expand_dims %c {axis = 0 : i32} : tensor<128xi32> -> tensor<1x128xi32>
+  %c2 = tt.expand_dims %c1 {axis = 0 : i32} : tensor<1x128xi32> -> tensor<1x1x128xi32>
+  %c3 = tt.broadcast %c2 : tensor<1x1x128xi32> -> tensor<2x4x128xi32>
+  %br = arith.addi %b3, %r3 : tensor<2x4x128xi32>
+  %offsets = arith.addi %br, %c3 : tensor<2x4x128xi32>
+  %splat = tt.splat %out : !tt.ptr<f32> -> tensor<2x4x128x!tt.ptr<f32>>
+  %ptrs = tt.addptr %splat, %offsets : tensor<2x4x128x!tt.ptr<f32>>, tensor<2x4x128xi32>
+  // expected-remark @below {{not fused: E3: the rows of the tile do not lie at multiples of one stride}}
+  tt.store %ptrs, %y : tensor<2x4x128x!tt.ptr<f32>>
+  tt.return
+}
+func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
+  %r = epiq.row_program @amax (%y) {layouts = [#epiq.layout<row_major>]} : (tensor<?x512xf32>) -> tensor<?x4xf32> {
+  ^bb0(%x: tensor<?x512xf32>):
+    %a = math.absf %x : tensor<?x512xf32>
+    %g = epiq.reshape %a : tensor<?x512xf32> to tensor<?x4x128xf32>
+    %m = epiq.reduce max %g dims [2] : tensor<?x4x128xf32> to tensor<?x4xf32>
+    epiq.yield %m : tensor<?x4xf32>
+  }
+  return %r : tensor<?x4xf32>
 }

@@ -122,6 +122,17 @@ std::optional<IndexForm> IndexForm::times(const IndexForm &other) const {
   return result;
 }
 
+std::optional<IndexForm> IndexForm::dividedBy(int64_t constant) const {
+  IndexForm result;
+  for (IndexTerm term : terms) {
+    if (constant == 0 || term.coeff % constant != 0)
+      return std::nullopt;
+    term.coeff /= constant;
+    result.add(std::move(term));
+  }
+  return result;
+}
+
 int64_t IndexForm::getDivisor() const {
   int64_t divisor = kMaxDivisor;
   for (const IndexTerm &term : terms) {

@@ -105,11 +105,59 @@ std::optional<IndexForm> readShapeOp(Operation *op, ArrayRef<int> dims,
   return read(source, *sourceDims, depth);
 }
 
+unsigned widthOf(Value value) {
+  return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
+}
+
+// x % d as x - d * (x / d), where the kernel computes x / d too and it varies:
+// what adds both up again, as a row and a column of it, is x.
+std::optional<IndexForm> readRemainder(Operation *op, const IndexForm &x,
+                                       const IndexForm &divisor,
+                                       ArrayRef<int> dims) {
+  if (x.isUniform())
+    return std::nullopt;
+  Value dividend = op->getOperand(0);
+  bool isSigned = isa<arith::RemSIOp>(op);
+  for (Operation *user : dividend.getUsers()) {
+    if (user->getBlock() != op->getBlock() ||
+        !(isSigned ? isa<arith::DivSIOp>(user) : isa<arith::DivUIOp>(user)) ||
+        user->getOperand(0) != dividend ||
+        user->getOperand(1) != op->getOperand(1))
+      continue;
+    std::optional<IndexForm> quotient = readOpaque(user->getResult(0), dims);
+    std::optional<IndexForm> whole =
+        quotient ? divisor.times(*quotient) : std::nullopt;
+    if (whole)
+      return x - *whole;
+  }
+  return std::nullopt;
+}
+
+// An integer that a loop moves on by the same step each time.
+std::optional<IndexForm> readCarried(BlockArgument argument, ArrayRef<int> dims,
+                                     unsigned depth) {
+  std::optional<LoopCarried> carried = getLoopCarried(argument);
+  auto next =
+      carried ? carried->next.getDefiningOp<arith::AddIOp>() : arith::AddIOp();
+  if (!next || (next.getLhs() != argument && next.getRhs() != argument))
+    return std::nullopt;
+  std::optional<IndexForm> first = read(carried->init, dims, depth);
+  std::optional<IndexForm> step = read(
+      next.getLhs() == argument ? next.getRhs() : next.getLhs(), dims, depth);
+  if (!first || !step)
+    return std::nullopt;
+  std::optional<IndexForm> moved = timesIterations(*step, carried->loop);
+  if (!moved)
+    return std::nullopt;
+  return *first + *moved;
+}
+
 std::optional<IndexForm> readArith(Operation *op, ArrayRef<int> dims,
                                    unsigned depth) {
-  if (isa<arith::ExtSIOp, arith::ExtUIOp>(op)) {
-    // A widened truth value is a number of its own, not the one it came from.
-    if (getElementTypeOrSelf(op->getOperand(0).getType()).isInteger(1))
+  if (isa<arith::ExtSIOp, arith::ExtUIOp, arith::TruncIOp>(op)) {
+    // A widened truth value is a number of its own, not the one it came from,
+    // and bytes may well be cut off.
+    if (widthOf(op->getOperand(0)) < 8 || widthOf(op->getResult(0)) < 32)
       return std::nullopt;
     return read(op->getOperand(0), dims, depth);
   }
@@ -123,6 +171,12 @@ std::optional<IndexForm> readArith(Operation *op, ArrayRef<int> dims,
     return *lhs - *rhs;
   if (isa<arith::MulIOp>(op))
     return lhs->times(*rhs);
+  if (isa<arith::RemSIOp, arith::RemUIOp>(op))
+    return readRemainder(op, *lhs, *rhs, dims);
+  if (isa<arith::DivSIOp, arith::DivUIOp>(op)) {
+    std::optional<int64_t> divisor = rhs->getConstant();
+    return divisor ? lhs->dividedBy(*divisor) : std::nullopt;
+  }
   std::optional<int64_t> shift = rhs->getConstant();
   if (!shift || *shift < 0 || *shift > 30)
     return std::nullopt;
@@ -133,16 +187,19 @@ std::optional<IndexForm> read(Value value, ArrayRef<int> dims, unsigned depth) {
   if (std::optional<int64_t> constant = getUniformConstant(value))
     return IndexForm(*constant);
   Operation *op = value.getDefiningOp();
-  if (!op || depth == 0)
+  if (depth == 0)
     return readOpaque(value, dims);
   std::optional<IndexForm> form;
-  if (auto range = dyn_cast<tt::MakeRangeOp>(op))
+  if (!op)
+    form = readCarried(cast<BlockArgument>(value), dims, depth - 1);
+  else if (auto range = dyn_cast<tt::MakeRangeOp>(op))
     form = IndexForm::along(dims[0]) + IndexForm(range.getStart());
   else if (isa<tt::SplatOp, tt::BroadcastOp, tt::ExpandDimsOp, tt::ReshapeOp,
                tt::TransOp>(op))
     form = readShapeOp(op, dims, depth - 1);
   else if (isa<arith::AddIOp, arith::SubIOp, arith::MulIOp, arith::ShLIOp,
-               arith::ExtSIOp, arith::ExtUIOp>(op))
+               arith::ExtSIOp, arith::ExtUIOp, arith::TruncIOp, arith::RemSIOp,
+               arith::RemUIOp, arith::DivSIOp, arith::DivUIOp>(op))
     form = readArith(op, dims, depth - 1);
   return form ? form : readOpaque(value, dims);
 }
@@ -210,6 +267,34 @@ int64_t divisorOf(Value scalar, unsigned depth) {
 }
 
 } // namespace
+
+std::optional<LoopCarried> getLoopCarried(BlockArgument argument) {
+  auto loop = dyn_cast<scf::ForOp>(argument.getOwner()->getParentOp());
+  if (!loop || argument == loop.getInductionVar())
+    return std::nullopt;
+  return LoopCarried{loop, loop.getTiedLoopInit(argument)->get(),
+                     loop.getTiedLoopYieldedValue(argument)->get()};
+}
+
+std::optional<IndexForm> timesIterations(const IndexForm &step,
+                                         scf::ForOp loop) {
+  std::optional<int64_t> stride = getUniformConstant(loop.getStep());
+  if (!stride || *stride <= 0)
+    return std::nullopt;
+  for (const IndexTerm &term : step.getTerms()) {
+    if (term.tensor && !loop.isDefinedOutsideOfLoop(term.tensor))
+      return std::nullopt;
+    for (Value scalar : term.scalars)
+      if (!loop.isDefinedOutsideOfLoop(scalar))
+        return std::nullopt;
+  }
+  std::optional<IndexForm> stepOfOne = step.dividedBy(*stride);
+  if (!stepOfOne)
+    return std::nullopt;
+  IndexForm passed = IndexForm::ofScalar(loop.getInductionVar()) -
+                     *getIndexForm(loop.getLowerBound(), {});
+  return stepOfOne->times(passed);
+}
 
 std::optional<IndexForm> getIndexForm(Value value, ArrayRef<int> dims) {
   return read(value, dims, kMaxDepth);

@@ -20,6 +20,18 @@ std::string describe(Value scalar) {
 
 } // namespace detail
 
+void TileStore::setShape(RankedTensorType type, int columns) {
+  colDim = columns;
+  numCols = type.getDimSize(columns);
+  for (int dim = 0; dim < type.getRank(); ++dim) {
+    if (dim == columns)
+      continue;
+    rowDims.push_back(dim);
+    rowSizes.push_back(type.getDimSize(dim));
+    numRows *= type.getDimSize(dim);
+  }
+}
+
 FailureOr<SmallVector<TileStore, 0>>
 analyzeStores(tt::FuncOp func, BlockArgument output, StoreRefusal &refusal) {
   FailureOr<SmallVector<Operation *>> stores =

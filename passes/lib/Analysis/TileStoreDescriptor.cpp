@@ -57,38 +57,31 @@ FailureOr<TileStore> locateDescriptorStore(Operation *op,
            "made in the kernel nor an argument followed by its shape");
     return failure();
   }
-  if (rank < 2 || type.getRank() != rank ||
-      llvm::any_of(
-          type.getShape().drop_back(2),
-          [](int64_t size) { return size != 1; })) {
+  if (type.getRank() != rank) {
     refuse(refusal, op,
-           "E3: the tile of the descriptor is not one of rows and columns");
+           "E3: the descriptor has " + Twine(rank) +
+               " dimensions, the tile that is stored " +
+               Twine(type.getRank()));
     return failure();
   }
   TileStore tile;
   tile.op = op;
   tile.value = store.getSrc();
-  tile.rowDim = rank - 2;
-  tile.colDim = rank - 1;
-  tile.numRows = type.getDimSize(tile.rowDim);
-  tile.numCols = type.getDimSize(tile.colDim);
-  IndexForm rowInMatrix;
+  tile.setShape(type, rank - 1);
+  tile.flat = rank == 1;
   for (auto [i, index] : llvm::enumerate(store.getIndices())) {
     IndexForm start = *getIndexForm(index, {});
     IndexForm size = *getIndexForm((*shape)[i], {});
     int dim = static_cast<int>(i);
-    bool isRow = dim == tile.rowDim, isCol = dim == tile.colDim;
-    IndexForm position = isRow || isCol ? start + IndexForm::along(dim) : start;
-    tile.bounds.push_back(
-        isBelow(isRow || isCol ? dim : -1, position, (*shape)[i]));
-    if (isCol) {
+    bool varies = type.getDimSize(dim) != 1;
+    IndexForm position = varies ? start + IndexForm::along(dim) : start;
+    tile.bounds.push_back(isBelow(varies ? dim : -1, position, (*shape)[i]));
+    if (dim == tile.colDim) {
       tile.colStart = start;
       continue;
     }
     // Leading dimensions are rows too: (i0 * size1 + i1) * size2 + i2.
-    tile.row = *tile.row.times(size) + start;
-    if (isRow)
-      tile.row.add(IndexForm::along(dim).getTerms().front());
+    tile.row = *tile.row.times(size) + position;
   }
   return tile;
 }

@@ -49,6 +49,18 @@ private:
       stores.insert(op);
       return success();
     }
+    if (auto loop = dyn_cast<scf::ForOp>(op)) {
+      worklist.push_back(loop.getTiedLoopRegionIterArg(&use));
+      worklist.push_back(loop.getTiedLoopResult(&use));
+      return success();
+    }
+    if (isa<scf::YieldOp>(op) && isa<scf::ForOp>(op->getParentOp())) {
+      // The loop was entered with a pointer, and is followed from there.
+      auto loop = cast<scf::ForOp>(op->getParentOp());
+      worklist.push_back(loop.getRegionIterArg(use.getOperandNumber()));
+      worklist.push_back(loop.getResult(use.getOperandNumber()));
+      return success();
+    }
     if (isa<tt::DescriptorStoreOp>(op)) {
       stores.insert(op);
       return success();
@@ -60,7 +72,7 @@ private:
                     "E2: the output is combined in memory by " +
                         op->getName().getStringRef() +
                         ", so no program holds its final values");
-    // Loop-carried pointers, calls, selects: where they lead is not followed.
+    // Calls, branches, selects: where they lead is not followed.
     return refuse(refusal, op,
                   "E2: the output's pointer goes into " +
                       op->getName().getStringRef() +

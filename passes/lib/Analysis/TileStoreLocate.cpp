@@ -17,10 +17,42 @@ bool isKernelArgument(Value scalar) {
   return argument && isa<tt::FuncOp>(argument.getOwner()->getParentOp());
 }
 
-// The elements between the first one of the output and those of `pointer`.
-std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims) {
+std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims,
+                                   Value base);
+
+// The elements between `base` and a pointer that a loop moves on.
+std::optional<IndexForm> getCarriedOffset(BlockArgument pointer,
+                                          const SmallVector<int> &dims,
+                                          Value base) {
+  std::optional<LoopCarried> carried = getLoopCarried(pointer);
+  if (!carried)
+    return std::nullopt;
+  std::optional<IndexForm> first = getOffset(carried->init, dims, base);
+  std::optional<IndexForm> step = getOffset(carried->next, dims, pointer);
+  if (!first || !step)
+    return std::nullopt;
+  std::optional<IndexForm> moved = timesIterations(*step, carried->loop);
+  if (!moved)
+    return std::nullopt;
+  return *first + *moved;
+}
+
+// The elements between `base`, or the kernel's argument, and `pointer`.
+std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims,
+                                   Value base) {
   IndexForm offset;
-  while (Operation *op = pointer.getDefiningOp()) {
+  while (pointer != base) {
+    Operation *op = pointer.getDefiningOp();
+    if (!op) {
+      auto argument = cast<BlockArgument>(pointer);
+      if (isKernelArgument(argument))
+        return base ? std::nullopt : std::optional(offset);
+      std::optional<IndexForm> carried =
+          getCarriedOffset(argument, dims, base);
+      if (!carried)
+        return std::nullopt;
+      return offset + *carried;
+    }
     Value source = op->getOperand(0);
     if (isa<tt::AddPtrOp>(op)) {
       std::optional<IndexForm> step = getIndexForm(op->getOperand(1), dims);
@@ -79,17 +111,29 @@ int findColumnDim(const IndexForm &offset, int rank) {
   return found;
 }
 
-// The distance between rows: the factor of the position, or of the row numbers,
-// along the row dimension.
-std::optional<IndexTerm> findRowStride(const IndexForm &offset, int rowDim) {
-  std::optional<IndexTerm> stride;
-  for (const IndexTerm &term : offset.getTerms()) {
-    if (term.dim != rowDim)
-      continue;
-    if (!stride || term.isPosition())
-      stride = IndexTerm{term.coeff, term.scalars, -1, {}};
+// The distance between rows: a factor of a position, or of row numbers, along
+// the dimensions of rows, which divides all others. The last dimension of rows
+// that has one is the innermost.
+std::optional<IndexTerm> findRowStride(const IndexForm &offset, int colDim) {
+  IndexForm rows = offset.filter([&](const IndexTerm &term) {
+    return !term.isUniform() && term.dim != colDim;
+  });
+  auto dividesAll = [&](const IndexTerm &stride) {
+    return llvm::all_of(rows.getTerms(), [&](const IndexTerm &term) {
+      return divide(term, stride).has_value();
+    });
+  };
+  std::optional<IndexTerm> best;
+  bool isBestPosition = false;
+  for (const IndexTerm &term : rows.getTerms()) {
+    IndexTerm stride{term.coeff, term.scalars, -1, {}};
+    if ((!best || (term.isPosition() && !isBestPosition)) &&
+        dividesAll(stride)) {
+      best = stride;
+      isBestPosition = term.isPosition();
+    }
   }
-  return stride;
+  return best;
 }
 
 // The distance between rows when a program stores one row: the kernel's
@@ -150,30 +194,26 @@ LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
 LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
                      StoreRefusal &refusal) {
   int rank = type.getRank();
-  if (rank > 2)
-    return refuse(refusal, store,
-                  "E3: the tile has " + Twine(rank) +
-                      " dimensions, rows and columns are two");
   SmallVector<int> dims = llvm::to_vector(llvm::seq(rank));
-  std::optional<IndexForm> offset = getOffset(store.getPtr(), dims);
+  std::optional<IndexForm> offset = getOffset(store.getPtr(), dims, {});
   if (!offset)
     return refuse(refusal, store,
                   "E3: the address is no sum of rows and columns");
-  tile.colDim = findColumnDim(*offset, rank);
-  if (tile.colDim < 0)
+  int colDim = findColumnDim(*offset, rank);
+  if (colDim < 0)
     return refuse(refusal, store,
                   "E3: no dimension of the tile is contiguous in memory: a "
                   "stride of 1 must be a constant of the kernel");
-  tile.numCols = type.getDimSize(tile.colDim);
-  std::optional<IndexTerm> rowStride;
-  if (rank == 2) {
-    tile.rowDim = 1 - tile.colDim;
-    tile.numRows = type.getDimSize(tile.rowDim);
-    rowStride = findRowStride(*offset, tile.rowDim);
-    if (!rowStride && tile.numRows != 1)
+  tile.setShape(type, colDim);
+  for (auto [dim, size] : llvm::zip(tile.rowDims, tile.rowSizes))
+    if (size != 1 && !offset->variesAlong(dim))
       return refuse(refusal, store,
                     "E3: all rows of the tile have one address");
-  }
+  std::optional<IndexTerm> rowStride = findRowStride(*offset, colDim);
+  if (!rowStride && tile.numRows != 1)
+    return refuse(refusal, store,
+                  "E3: the rows of the tile do not lie at multiples of one "
+                  "stride");
   if (!rowStride)
     rowStride = findRowStrideOfOneRow(*offset);
   if (rowStride)

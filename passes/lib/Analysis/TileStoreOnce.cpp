@@ -91,15 +91,35 @@ LogicalResult checkLoops(const TileStore &tile, StoreRefusal &refusal) {
   return success();
 }
 
+// Whether control gets from one block to another of the same region.
+bool reaches(Block *from, Block *to) {
+  llvm::DenseSet<Block *> seen;
+  SmallVector<Block *> worklist(from->getSuccessors());
+  while (!worklist.empty()) {
+    Block *next = worklist.pop_back_val();
+    if (next == to)
+      return true;
+    if (seen.insert(next).second)
+      llvm::append_range(worklist, next->getSuccessors());
+  }
+  return false;
+}
+
 // Whether control reaches at most one of two ops: they stand in different
-// branches of an scf.if.
+// branches of an scf.if, or in blocks of which none leads to the other, as
+// where a kernel returns early.
 bool areExclusive(Operation *a, Operation *b) {
   for (Region *region = a->getParentRegion(); region;
        region = region->getParentRegion()) {
-    auto branch = dyn_cast<scf::IfOp>(region->getParentOp());
-    if (!branch || !branch->isProperAncestor(b))
+    Operation *parent = region->getParentOp();
+    if (!parent->isProperAncestor(b))
       continue;
-    return !region->isAncestor(b->getParentRegion());
+    if (!region->isAncestor(b->getParentRegion()))
+      return isa<scf::IfOp>(parent);
+    Block *blockOfA = region->findAncestorBlockInRegion(*a->getBlock());
+    Block *blockOfB = region->findAncestorBlockInRegion(*b->getBlock());
+    return blockOfA != blockOfB && !reaches(blockOfA, blockOfB) &&
+           !reaches(blockOfB, blockOfA);
   }
   return false;
 }
@@ -112,25 +132,22 @@ bool areApart(const IndexForm &a, const IndexForm &b, int64_t sizeOfA,
   return *distance >= sizeOfA || -*distance >= sizeOfB;
 }
 
-bool areDisjoint(const TileStore &a, const TileStore &b) {
-  if (a.rowDim != b.rowDim || a.flat != b.flat || !(a.rest == b.rest))
-    return false;
-  return areApart(a.colStart, b.colStart, a.numCols, b.numCols) ||
-         areApart(a.row, b.row, a.numRows, b.numRows);
+// Whether the rows of a tile follow one another.
+bool hasRunOfRows(const TileStore &tile) {
+  IndexForm varying = tile.row - tile.row.getUniform();
+  return tile.numRows == 1 ||
+         llvm::any_of(tile.rowDims, [&](int dim) {
+           return varying == IndexForm::along(dim);
+         });
 }
 
-// Branches between blocks, instead of structured loops, may come back.
-bool isInCycle(Block *block) {
-  llvm::DenseSet<Block *> seen;
-  SmallVector<Block *> worklist(block->getSuccessors());
-  while (!worklist.empty()) {
-    Block *next = worklist.pop_back_val();
-    if (next == block)
-      return true;
-    if (seen.insert(next).second)
-      llvm::append_range(worklist, next->getSuccessors());
-  }
-  return false;
+bool areDisjoint(const TileStore &a, const TileStore &b) {
+  if (a.flat != b.flat || !(a.rest == b.rest))
+    return false;
+  if (areApart(a.colStart, b.colStart, a.numCols, b.numCols))
+    return true;
+  return hasRunOfRows(a) && hasRunOfRows(b) &&
+         areApart(a.row.getUniform(), b.row.getUniform(), a.numRows, b.numRows);
 }
 
 } // namespace
@@ -140,7 +157,7 @@ LogicalResult checkStoredOnce(ArrayRef<TileStore> tiles,
   for (const TileStore &tile : tiles) {
     for (Block *block = tile.op->getBlock(); block;
          block = block->getParentOp()->getBlock())
-      if (isInCycle(block))
+      if (reaches(block, block))
         return refuse(refusal, tile.op,
                       "E4: the store is in a loop of branches, whose "
                       "iterations are not followed");

@@ -49,6 +49,7 @@ private:
 
   void splitRest();
   Value constantLike(Type type, double value);
+  Value alongRows(Value vector, int dim);
   Value rowIndices();
   Value firstColumn(const EpilogueOperand &operand);
   Value inColumnsOf(Value count, int64_t columnsPerColumn);
@@ -104,10 +105,45 @@ void TileEmitter::splitRest() {
              IndexForm::ofScalar(arith::RemSIOp::create(builder, rest, stride));
 }
 
+// A 1-d tensor along a dimension of rows, repeated for the others:
+// tensor<rows x ..>.
+Value TileEmitter::alongRows(Value vector, int dim) {
+  auto type = cast<RankedTensorType>(vector.getType());
+  if (type.getDimSize(0) == tile.numRows)
+    return vector;
+  SmallVector<int64_t> sizes(tile.rowSizes.size(), 1);
+  const auto *at = llvm::find(tile.rowDims, dim);
+  sizes[at - tile.rowDims.begin()] = type.getDimSize(0);
+  Type element = type.getElementType();
+  Value expanded = reshapeTo(vector, RankedTensorType::get(sizes, element));
+  Value repeated = tt::BroadcastOp::create(
+      builder, RankedTensorType::get(tile.rowSizes, element), expanded);
+  return reshapeTo(repeated, RankedTensorType::get({tile.numRows}, element));
+}
+
 // The rows of the tile as tensor<rows x i64>.
 Value TileEmitter::rowIndices() {
-  return materializeVector(builder, builder.getLoc(), row, tile.rowDim,
-                           tile.numRows, builder.getI64Type());
+  IntegerType i64 = builder.getI64Type();
+  auto vector = [&](const IndexForm &form, int dim, int64_t size) {
+    return materializeVector(builder, builder.getLoc(), form, dim, size, i64);
+  };
+  SmallVector<std::pair<int, int64_t>> varying;
+  for (auto [dim, size] : llvm::zip(tile.rowDims, tile.rowSizes))
+    if (row.variesAlong(dim))
+      varying.push_back({dim, size});
+  if (varying.empty())
+    return vector(row, -1, tile.numRows);
+  Value total;
+  for (auto [dim, size] : varying) {
+    // What is uniform joins the first dimension's part.
+    IndexForm part = row.filter([&](const IndexTerm &term) {
+      return term.dim == dim || (term.isUniform() && !total);
+    });
+    Value rows = alongRows(vector(part, dim, size), dim);
+    total = total ? arith::AddIOp::create(builder, total, rows).getResult()
+                  : rows;
+  }
+  return total;
 }
 
 // The first column of `operand` in the tile, i32; null for 0.
@@ -274,9 +310,14 @@ Value TileEmitter::maskOf(const EpilogueOperand &operand) {
     if (isColumn ? !operand.perGroupOfTile : !operand.perToken)
       continue;
     int axis = isColumn ? kCols : kRows;
-    Value condition =
-        spread(boundAsMask(bound, axis, sizes[axis], operand.columnsPerColumn),
-               axis, sizes);
+    int64_t size = sizes[axis];
+    if (const auto *at = llvm::find(tile.rowDims, bound.dim);
+        at != tile.rowDims.end())
+      size = tile.rowSizes[at - tile.rowDims.begin()];
+    Value vector = boundAsMask(bound, axis, size, operand.columnsPerColumn);
+    if (!isColumn)
+      vector = alongRows(vector, bound.dim);
+    Value condition = spread(vector, axis, sizes);
     mask = mask ? arith::AndIOp::create(builder, mask, condition).getResult()
                 : condition;
   }
@@ -324,11 +365,17 @@ Value TileEmitter::storedTile() {
   auto type = cast<RankedTensorType>(value.getType());
   auto matrix = RankedTensorType::get({tile.numRows, tile.numCols},
                                       type.getElementType());
-  if (type.getRank() == 2 && tile.colDim == 0)
-    value = tt::TransOp::create(builder, matrix, value,
-                                builder.getDenseI32ArrayAttr({1, 0}));
-  else
-    value = reshapeTo(value, matrix);
+  if (tile.colDim != type.getRank() - 1) {
+    // Columns last.
+    SmallVector<int32_t> order(tile.rowDims.begin(), tile.rowDims.end());
+    order.push_back(tile.colDim);
+    SmallVector<int64_t> sizes(tile.rowSizes.begin(), tile.rowSizes.end());
+    sizes.push_back(tile.numCols);
+    value = tt::TransOp::create(
+        builder, RankedTensorType::get(sizes, type.getElementType()), value,
+        builder.getDenseI32ArrayAttr(order));
+  }
+  value = reshapeTo(value, matrix);
   if (!cutsGroups())
     return value;
   EpilogueOperand whole;

@@ -8,6 +8,7 @@
 #ifndef EPIQ_ANALYSIS_INDEXFORM_H
 #define EPIQ_ANALYSIS_INDEXFORM_H
 
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Value.h"
 #include "llvm/ADT/ArrayRef.h"
@@ -59,6 +60,8 @@ public:
   bool operator==(const IndexForm &other) const;
   // Nothing if both vary.
   std::optional<IndexForm> times(const IndexForm &other) const;
+  // Nothing if the constant does not divide each term.
+  std::optional<IndexForm> dividedBy(int64_t constant) const;
   // The largest power of two (at most 2^30) that divides the form wherever it
   // is evaluated, as far as constants, arguments and loop bounds tell.
   int64_t getDivisor() const;
@@ -66,6 +69,21 @@ public:
 private:
   llvm::SmallVector<IndexTerm, 0> terms;
 };
+
+// A value that a loop carries from one iteration to the next.
+struct LoopCarried {
+  mlir::scf::ForOp loop;
+  // What it is before the loop, and at the end of an iteration.
+  mlir::Value init, next;
+};
+
+// Nothing if `argument` is not carried by an scf.for.
+std::optional<LoopCarried> getLoopCarried(mlir::BlockArgument argument);
+
+// `step` times the iterations of `loop` that have passed, if it does not change
+// in the loop.
+std::optional<IndexForm> timesIterations(const IndexForm &step,
+                                         mlir::scf::ForOp loop);
 
 // Writes an integer, or a tensor of integers, as a form. `dims` maps the
 // dimensions of the value to those of the tile (empty for a scalar). Nothing if

@@ -28,15 +28,19 @@ struct TileBound {
   IndexForm lhs, rhs;
 };
 
-// A store of a tile of a matrix whose rows are contiguous.
+// A store of a tile of a matrix whose rows are contiguous. The tile may have
+// several dimensions of rows: a batch and its rows, say.
 struct TileStore {
   mlir::Operation *op = nullptr;
   // The tensor that is stored.
   mlir::Value value;
-  // Its dimensions that are rows (-1: one row) and columns.
-  int rowDim = -1, colDim = -1;
+  // Its dimensions that are rows (none: one row), outermost first, their sizes,
+  // and the dimension that is columns.
+  llvm::SmallVector<int, 2> rowDims;
+  llvm::SmallVector<int64_t, 2> rowSizes;
+  int colDim = -1;
   int64_t numRows = 1, numCols = 1;
-  // The row of an element, varying along `rowDim` at most, and the first
+  // The row of an element, varying along `rowDims` at most, and the first
   // column.
   IndexForm row, colStart;
   // Not zero if the kernel does not say what is row and what is column: the
@@ -47,6 +51,9 @@ struct TileStore {
   // in the whole tensor.
   bool flat = false;
   llvm::SmallVector<TileBound, 0> bounds;
+
+  // Says that dimensions of `type` but `columns` are rows.
+  void setShape(mlir::RankedTensorType type, int columns);
 };
 
 // Why an analysis gave up, and at which op.
