@@ -15,7 +15,7 @@ def run_kernel(kernel: Any, grid: tuple[int, ...], *args: Any, **kwargs: Any) ->
     user = UserKernel(kernel)
     choice = user.choices(args, kwargs)[0]
     bound = user.bind(args, user.with_choice(args, kwargs, choice), GPUTarget("cuda", 90, 32))
-    run(bound.ttir(), grid, [bound.values[name] for name in bound.runtime_names])
+    run(bound.ttir(), grid, [value for value, _ in bound.runtime_values], claims=False)
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

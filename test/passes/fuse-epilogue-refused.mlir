@@ -173,10 +173,10 @@ func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
 
 // -----
 
-// Columns that are a stride apart (E3).
-// CHECK-LABEL: tt.func public @no_e3_strided_columns
+// Columns that are a stride apart are rows of one column (E5).
+// CHECK-LABEL: tt.func public @no_e5_strided_columns
 // CHECK: epiq.row_program
-tt.func public @no_e3_strided_columns(%out: !tt.ptr<f32>, %stride: i32) {
+tt.func public @no_e5_strided_columns(%out: !tt.ptr<f32>, %stride: i32) {
   %row = tt.get_program_id x : i32
   %y = arith.constant dense<1.000000e+00> : tensor<256xf32>
   %cols = tt.make_range {end = 256 : i32, start = 0 : i32} : tensor<256xi32>
@@ -184,7 +184,7 @@ tt.func public @no_e3_strided_columns(%out: !tt.ptr<f32>, %stride: i32) {
   %offsets = arith.muli %cols, %far : tensor<256xi32>
   %splat = tt.splat %out : !tt.ptr<f32> -> tensor<256x!tt.ptr<f32>>
   %ptrs = tt.addptr %splat, %offsets : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
-  // expected-remark @below {{not fused: E3: no dimension of the tile is contiguous in memory: a stride of 1 must be a constant of the kernel}}
+  // expected-remark @below {{not fused: E5: the tile is one column, since no stride of it is the constant 1, and holds no group of 128}}
   tt.store %ptrs, %y : tensor<256x!tt.ptr<f32>>
   tt.return
 }
@@ -201,10 +201,10 @@ func.func @epilogue(%y: tensor<?x512xf32>) -> tensor<?x4xf32> {
 
 // -----
 
-// Columns out of order (E3).
-// CHECK-LABEL: tt.func public @no_e3_permuted_columns
+// So are columns out of order (E5).
+// CHECK-LABEL: tt.func public @no_e5_permuted_columns
 // CHECK: epiq.row_program
-tt.func public @no_e3_permuted_columns(%out: !tt.ptr<f32>, %stride: i32) {
+tt.func public @no_e5_permuted_columns(%out: !tt.ptr<f32>, %stride: i32) {
   %row = tt.get_program_id x : i32
   %y = arith.constant dense<1.000000e+00> : tensor<256xf32>
   %cols = tt.make_range {end = 256 : i32, start = 0 : i32} : tensor<256xi32>
@@ -212,7 +212,7 @@ tt.func public @no_e3_permuted_columns(%out: !tt.ptr<f32>, %stride: i32) {
   %offsets = arith.xori %cols, %seven : tensor<256xi32>
   %splat = tt.splat %out : !tt.ptr<f32> -> tensor<256x!tt.ptr<f32>>
   %ptrs = tt.addptr %splat, %offsets : tensor<256x!tt.ptr<f32>>, tensor<256xi32>
-  // expected-remark @below {{not fused: E3: no dimension of the tile is contiguous in memory: a stride of 1 must be a constant of the kernel}}
+  // expected-remark @below {{not fused: E5: the tile is one column, since no stride of it is the constant 1, and holds no group of 128}}
   tt.store %ptrs, %y : tensor<256x!tt.ptr<f32>>
   tt.return
 }

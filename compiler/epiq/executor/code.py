@@ -315,7 +315,7 @@ def _with_claims(op: Op, step: Step) -> Step:
 
     def both(frame: Frame) -> None:
         step(frame)
-        if frame.launch.check:
+        if frame.launch.claims:
             checked(frame)
 
     return both

@@ -85,6 +85,7 @@ class Executor:
         args: Sequence[Any],
         *,
         check: bool = True,
+        claims: bool = True,
         programs: Sequence[int | tuple[int, ...]] | None = None,
         memory: Sequence[Tensor] = (),
         batch: int | None = None,
@@ -99,6 +100,7 @@ class Executor:
             object with `base`, `shape`, `strides` (and `padding`), like Triton's TensorDescriptor,
             which stands for the shape and stride arguments behind it as well.
           check: also check races, reads of unwritten memory, claimed divisibility, assumptions.
+          claims: with `check`, also what `tl.multiple_of` and the like claim of values inside.
           programs: run only these, linear ids (x fastest) or (x, y, z).
           memory: further tensors that pointers loaded from memory may address.
           batch: programs side by side at most; by default as many as fit the caches.
@@ -107,13 +109,14 @@ class Executor:
         """
         sizes = _grid(grid)
         with _cpu(), _one_thread, torch.no_grad():
-            return self._run(sizes, args, check, programs, memory, batch, max_iterations)
+            return self._run(sizes, args, check, check and claims, programs, memory, batch, max_iterations)
 
     def _run(
         self,
         sizes: tuple[int, int, int],
         args: Sequence[Any],
         check: bool,
+        claims: bool,
         programs: Sequence[int | tuple[int, ...]] | None,
         memory: Sequence[Tensor],
         batch: int | None,
@@ -121,7 +124,7 @@ class Executor:
     ) -> Report:
         total = sizes[0] * sizes[1] * sizes[2]
         chosen = _programs(programs, sizes)
-        launch = Launch(sizes, Memory(total), check, max_iterations)
+        launch = Launch(sizes, Memory(total), check, claims, max_iterations)
         values = self._bind(launch.memory, args)
         for position, tensor in enumerate(memory):
             launch.memory.add(tensor, f"memory {position}")
@@ -315,13 +318,16 @@ def run(
     args: Sequence[Any],
     *,
     check: bool = True,
+    claims: bool = True,
     programs: Sequence[int | tuple[int, ...]] | None = None,
     entry: str | None = None,
     memory: Sequence[Tensor] = (),
 ) -> Report:
     """Runs Triton IR on the CPU: text (compiled once, kept by its hash), a parsed module, or an
     `Executor`. See `Executor` and `Executor.run` for arguments and errors."""
-    return _executor(module, entry).run(grid, args, check=check, programs=programs, memory=memory)
+    return _executor(module, entry).run(
+        grid, args, check=check, claims=claims, programs=programs, memory=memory
+    )
 
 
 def _executor(module: Any, entry: str | None) -> Executor:

@@ -21,12 +21,14 @@ class Launch:
     """What all programs of one launch share.
 
     grid: programs along x, y, z. check: whether races, uninitialized reads, claimed divisibility
-    and assumptions are checked (bounds and alignment always are).
+    and assumptions are checked (bounds and alignment always are). claims: whether what
+    `tl.multiple_of` and the like claim is.
     """
 
     grid: tuple[int, int, int]
     memory: Memory
     check: bool
+    claims: bool
     max_iterations: int
     printed: list[str] = field(default_factory=list)
     steps: int = 0

@@ -27,11 +27,12 @@ def fuse(
     """A kernel that computes `epilogue` on the tiles of `output` where `kernel` would store them.
 
     Args:
-      kernel: a `@triton.jit` function, plain or below `@triton.autotune` and `@triton.heuristics`. Its
-        source is not changed.
-      output: the name of the argument that it stores its result to, a pointer or a descriptor.
+      kernel: a `@triton.jit` function, plain or below `@triton.autotune` and `@triton.heuristics`, or a
+        kernel that was fused before. Its source is not changed.
+      output: the name of the argument that it stores its result to, a pointer or a descriptor; of a fused
+        kernel, the name of a result of its epilogue, which this one then reads.
       epilogue: `epiq.Quantize(fmt)`, or `epiq.Epilogue(fn)` with a torch function of the output.
-      keep_output: store the output too; otherwise pass None for it.
+      keep_output: store the output too; otherwise pass None for it, or, of a fused kernel, nothing.
       output_dtype: the dtype of an output that is passed as None; by default that of the kernel's 16-bit
         operands. The epilogue reads values rounded to it.
     Returns: the fused kernel, launched as `fused[grid](*args, q=q, scale=scale, **constants)`.

@@ -51,6 +51,10 @@ class Description:
     full_row: bool
     results: tuple[Result, ...]
 
+    def find(self, name: str) -> Result | None:
+        """The result of a name."""
+        return next((result for result in self.results if result.name == name), None)
+
     def with_layouts(self, layouts: Sequence[str]) -> str:
         return self.text.replace("@LAYOUTS@", ", ".join(f"#epiq.layout<{name}>" for name in layouts))
 
@@ -79,15 +83,17 @@ def describe(
 def _describe(
     epilogue: Epilogue, dtype: torch.dtype, width: int, inputs: Sequence[tuple[torch.dtype, tuple[Any, ...]]]
 ) -> Description:
-    results: list[Tensor] = []
+    named: dict[str, Tensor] = {}
 
     def traced(*tensors: Tensor) -> list[Tensor]:
-        results[:] = epilogue.compute(*tensors)
-        return [r.view(torch.uint8) if r.dtype in _BYTES else r for r in results]
+        named.clear()
+        named.update(epilogue.named(*tensors))
+        return [r.view(torch.uint8) if r.dtype in _BYTES else r for r in named.values()]
 
     examples = [_example(dtype, ("M", ("N", 1.0)), width)]
     examples += [_example(kind, shape, width) for kind, shape in inputs]
     text = _trace(traced, examples)
+    results = list(named.values())
     for result in results:
         if result.ndim != 2 or isinstance(result.shape[1], torch.SymInt):
             raise ValueError(
@@ -104,10 +110,7 @@ def _describe(
         text=text,
         width=width,
         full_row=bool(program.attributes["full_row"].value),
-        results=tuple(
-            Result(name, r.dtype, int(r.shape[1]), r.dtype in _BYTES)
-            for name, r in zip(epilogue.names(results), results, strict=True)
-        ),
+        results=tuple(Result(name, r.dtype, int(r.shape[1]), r.dtype in _BYTES) for name, r in named.items()),
     )
 
 

@@ -54,6 +54,16 @@ class Epilogue:
             return tuple(results)
         raise TypeError(f"an epilogue returns a tensor or a tuple of tensors, got {type(results).__name__}")
 
+    def __call__(self, y: Tensor, *inputs: Any) -> Any:
+        """The results, as torch computes them: an epilogue is a function that others may call."""
+        results = self.compute(y, *inputs)
+        return results[0] if len(results) == 1 else results
+
+    def named(self, y: Tensor, *inputs: Any) -> dict[str, Tensor]:
+        """The results by their names, in order."""
+        results = self.compute(y, *inputs)
+        return dict(zip(self.names(results), results, strict=True))
+
     def names(self, results: Sequence[Tensor]) -> tuple[str, ...]:
         """The names of the results."""
         if self.outputs is not None:
@@ -98,6 +108,54 @@ class Quantize(Epilogue):
 
     def __repr__(self) -> str:
         return f"Quantize({self.fmt.name})"
+
+
+class Chain(Epilogue):
+    """An epilogue of a result of an epilogue: what `epiq.fuse` of a fused kernel makes.
+
+    Args: first, second: the epilogues. result: the name of the result of `first` that `second` reads.
+      keep_result: whether it is a result of the chain as well.
+    The results are those of `second`, then the other ones of `first`.
+    Raises: ValueError for a name of `first` that is none of its results, or that both have.
+    """
+
+    first: Epilogue
+    second: Epilogue
+    result: str
+    keep_result: bool
+
+    def __init__(self, first: Epilogue, result: str, second: Epilogue, keep_result: bool = False) -> None:
+        for name, value in (("first", first), ("second", second), ("result", result)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "keep_result", keep_result)
+        outputs = None
+        if first.outputs is not None and second.outputs is not None:
+            _check_result(result, first.outputs)
+            outputs = (*second.outputs, *(n for n in first.outputs if keep_result or n != result))
+        object.__setattr__(self, "fn", self._apply)
+        object.__setattr__(self, "outputs", outputs)
+        object.__setattr__(self, "inputs", (*first.inputs, *second.inputs))
+        _check_names((*self.inputs, *(outputs or ())))
+
+    def __repr__(self) -> str:
+        return f"Chain({self.first!r}, {self.result!r}, {self.second!r})"
+
+    def _apply(self, y: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(self.named(y, *inputs).values())
+
+    def named(self, y: Tensor, *inputs: Any) -> dict[str, Tensor]:
+        count = len(self.first.inputs)
+        before = self.first.named(y, *inputs[:count])
+        _check_result(self.result, tuple(before))
+        results = self.second.named(before[self.result], *inputs[count:])
+        others = {n: r for n, r in before.items() if self.keep_result or n != self.result}
+        _check_names((*results, *others))
+        return {**results, **others}
+
+
+def _check_result(name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise ValueError(f"output {name!r} is not a result of the epilogue, which has {', '.join(names)}")
 
 
 def _quantizer(fmt: QuantFormat, scale: float | None) -> Callable[..., Any]:

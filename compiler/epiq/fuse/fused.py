@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from epiq.codegen import Target
+from epiq.fuse.checks import check_chain, check_epilogue, check_output, grid_sizes, tensor_of
 from epiq.fuse.describe import Description, describe
-from epiq.fuse.epilogue import Epilogue
+from epiq.fuse.epilogue import Chain, Epilogue
 from epiq.fuse.errors import FusionError
 from epiq.fuse.kernel import Bound, Choice, UserKernel, stand_in
 from epiq.fuse.launch import launch
@@ -60,13 +60,20 @@ class Fused:
         keep_output: bool = False,
         output_dtype: torch.dtype | None = None,
     ) -> None:
-        self.kernel = UserKernel(kernel)
-        self.epilogue = epilogue
-        self.keep_output = keep_output
-        self.output_dtype = output_dtype
-        self.output = output
-        _check_output(self.kernel, output)
-        _check_epilogue(self.kernel, epilogue)
+        self.kernel: UserKernel = kernel.kernel if isinstance(kernel, Fused) else UserKernel(kernel)
+        self.epilogue: Epilogue = epilogue
+        self.output: str = output
+        self.keep_output: bool = keep_output
+        self.output_dtype: torch.dtype | None = output_dtype
+        if isinstance(kernel, Fused):
+            check_chain(kernel.kernel, kernel.output, kernel.epilogue, output)
+            check_epilogue(kernel.kernel, epilogue)
+            self.epilogue = epilogue = Chain(kernel.epilogue, output, epilogue, keep_result=keep_output)
+            self.output = output = kernel.output
+            self.keep_output = kernel.keep_output
+            self.output_dtype = output_dtype or kernel.output_dtype
+        check_output(self.kernel, output)
+        check_epilogue(self.kernel, epilogue)
         self._descriptions: dict[Any, Description] = {}
         self._specializations: dict[Any, list[Specialization]] = {}
         self._chosen: dict[Any, Choice] = {}
@@ -115,11 +122,19 @@ class Fused:
     def _run(self, grid: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         call = self._take_apart(args, kwargs)
         specialization, bound = self._choose(grid, call)
-        if specialization.flat:
-            self._check_contiguous(call)
-        launch(specialization, bound, _grid(grid, bound), call.extra, call.device)
+        self._check_geometry(call, specialization, bound)
+        launch(specialization, bound, grid_sizes(grid, bound), call.extra, call.device)
 
-    def _check_contiguous(self, call: _Call) -> None:
+    def _check_geometry(self, call: _Call, specialization: Specialization, bound: Bound) -> None:
+        """What the kernel's strides say of the output must go with the epilogue's tensors."""
+        for apart in specialization.strides(bound):
+            if abs(apart) < call.columns:
+                raise ValueError(
+                    f"{self.kernel.name} stores rows of {self.output} {apart} elements apart, but the "
+                    f"tensors of the epilogue are for rows of {call.columns} columns"
+                )
+        if not specialization.flat:
+            return
         for tensor, stride in call.extra:
             if stride is not None and not tensor.is_contiguous():
                 raise ValueError(
@@ -140,7 +155,7 @@ class Fused:
 
             def time_us(choice: Choice) -> float:
                 specialization, bound = self._specialize(call, choice)
-                sizes = _grid(grid, bound)
+                sizes = grid_sizes(grid, bound)
                 return float(do_bench(lambda: launch(specialization, bound, sizes, call.extra, call.device)))
 
             choices = [min(choices, key=time_us)]
@@ -182,7 +197,7 @@ class Fused:
         key = (bound.key, text, tuple(divisibility))
         known = self._specializations.setdefault(key, [])
         for specialization in known:
-            if all(bound.values[name] % number == 0 for name, number in specialization.claims.items()):
+            if specialization.holds_for(bound):
                 self._last = specialization
                 return specialization, bound
         made = specialize(
@@ -208,17 +223,20 @@ class Fused:
 
     def _take_apart(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
         kernel_kwargs = dict(kwargs)
-        inputs = [_tensor(name, kernel_kwargs.pop(name, None)) for name in self.epilogue.inputs]
+        inputs = [tensor_of(name, kernel_kwargs.pop(name, None)) for name in self.epilogue.inputs]
         dtype, values = self._with_output(list(args), kernel_kwargs)
-        names, outputs = self._outputs(kernel_kwargs)
-        first = output_matrix(names[0], outputs[0])
-        columns, description = self._describe(dtype, inputs, first)
-        layouts = self._check_outputs(description, names, outputs, first, columns)
+        outputs = self._outputs(kernel_kwargs)
+        matrices = {name: output_matrix(name, tensor) for name, tensor in outputs.items()}
+        widest = max(matrices, key=lambda name: matrices[name].columns)
+        rows = matrices[widest].rows
+        columns, description = self._describe(dtype, inputs, widest, matrices[widest])
+        layouts = self._check_outputs(description, outputs, matrices, rows, columns)
         extra: list[tuple[Tensor, int | None]] = [
-            (tensor, input_kind(name, tensor, first.rows, columns).stride)
+            (tensor, input_kind(name, tensor, rows, columns).stride)
             for name, tensor in zip(self.epilogue.inputs, inputs, strict=True)
         ]
-        for result, tensor, matrix in zip(description.results, outputs, layouts, strict=True):
+        for result, matrix in zip(description.results, layouts, strict=True):
+            tensor = outputs[result.name]
             extra.append((tensor.view(torch.uint8) if result.is_bytes else tensor, matrix.stride))
         devices = {tensor.device for tensor, _ in extra}
         if len(devices) != 1:
@@ -260,50 +278,45 @@ class Fused:
             f"output_dtype is needed: {self.output} is None, other tensors are {sorted(map(str, dtypes))}"
         )
 
-    def _outputs(self, kwargs: dict[str, Any]) -> tuple[tuple[str, ...], list[Tensor]]:
+    def _outputs(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """Takes the tensors for results out of the keywords: those that the kernel does not know."""
-        if self.epilogue.outputs is not None:
-            names = self.epilogue.outputs
-        else:
-            names = tuple(
-                name
-                for name, value in kwargs.items()
-                if isinstance(value, Tensor) and name not in self.kernel.names
-            )
-            order = {"q": 0, "scale": 1}
-            names = tuple(sorted(names, key=lambda name: order.get(name, 2)))
-            if not names:
-                raise TypeError(
-                    f"{self.kernel.name} needs a tensor for each result of the epilogue, got none"
-                )
-        return names, [_tensor(name, kwargs.pop(name, None)) for name in names]
+        names = self.epilogue.outputs or tuple(
+            name
+            for name, value in kwargs.items()
+            if isinstance(value, Tensor) and name not in self.kernel.names
+        )
+        if not names:
+            raise TypeError(f"{self.kernel.name} needs a tensor for each result of the epilogue, got none")
+        return {name: tensor_of(name, kwargs.pop(name, None)) for name in names}
 
     def _describe(
-        self, dtype: torch.dtype, inputs: Sequence[Tensor], first: Matrix
+        self, dtype: torch.dtype, inputs: Sequence[Tensor], widest: str, matrix: Matrix
     ) -> tuple[int, Description]:
         """The columns of the kernel's output, and the epilogue for them.
 
-        The first result has as many, or half as many where the epilogue combines pairs of columns.
+        The widest result has as many, or half as many where the epilogue combines pairs of columns.
         """
         description: Description | None
         try:
-            description = self._describe_for(dtype, inputs, first.rows, first.columns)
+            description = self._describe_for(dtype, inputs, matrix.rows, matrix.columns)
         except Exception:
-            description = self._describe_pairs(dtype, inputs, first)
+            description = self._describe_pairs(dtype, inputs, widest, matrix)
             if description is None:
                 raise
-        columns = first.columns * description.width // description.results[0].width
-        return columns, self._describe_for(dtype, inputs, first.rows, columns)
+        result = description.find(widest) or description.results[0]
+        columns = matrix.columns * description.width // result.width
+        return columns, self._describe_for(dtype, inputs, matrix.rows, columns)
 
     def _describe_pairs(
-        self, dtype: torch.dtype, inputs: Sequence[Tensor], first: Matrix
+        self, dtype: torch.dtype, inputs: Sequence[Tensor], widest: str, matrix: Matrix
     ) -> Description | None:
         """The epilogue for twice the columns, None if it does not make one of two."""
         try:
-            description = self._describe_for(dtype, inputs, first.rows, 2 * first.columns)
+            description = self._describe_for(dtype, inputs, matrix.rows, 2 * matrix.columns)
         except Exception:
             return None
-        return description if 2 * description.results[0].width == description.width else None
+        result = description.find(widest)
+        return description if result and 2 * result.width == description.width else None
 
     def _describe_for(
         self, dtype: torch.dtype, inputs: Sequence[Tensor], rows: int, columns: int
@@ -320,57 +333,22 @@ class Fused:
     def _check_outputs(
         self,
         description: Description,
-        names: Sequence[str],
-        outputs: Sequence[Tensor],
-        first: Matrix,
+        outputs: Mapping[str, Tensor],
+        matrices: Mapping[str, Matrix],
+        rows: int,
         columns: int,
     ) -> list[Matrix]:
-        wanted = tuple(result.name for result in description.results)
-        if set(names) != set(wanted) or len(names) != len(wanted):
-            raise TypeError(f"the epilogue returns {', '.join(wanted)}, got tensors for {', '.join(names)}")
-        layouts = []
-        for result, name, tensor in zip(description.results, names, outputs, strict=True):
-            matrix = output_matrix(name, tensor)
+        """The results as matrices, in the order of the description."""
+        wanted = [result.name for result in description.results]
+        if set(outputs) != set(wanted):
+            raise TypeError(f"the epilogue returns {', '.join(wanted)}, got tensors for {', '.join(outputs)}")
+        for result in description.results:
+            tensor, matrix = outputs[result.name], matrices[result.name]
             width = result.width * columns // description.width
             if tensor.dtype != result.dtype:
-                raise TypeError(f"{name} must be {result.dtype}, got {tensor.dtype}")
-            if (matrix.rows, matrix.columns) != (first.rows, width):
+                raise TypeError(f"{result.name} must be {result.dtype}, got {tensor.dtype}")
+            if (matrix.rows, matrix.columns) != (rows, width):
                 raise ValueError(
-                    f"{name} must have {first.rows} rows of {width}, got shape {tuple(tensor.shape)}"
+                    f"{result.name} must have {rows} rows of {width}, got shape {tuple(tensor.shape)}"
                 )
-            layouts.append(matrix)
-        return layouts
-
-
-def _grid(grid: Any, bound: Bound) -> tuple[int, int, int]:
-    sizes = grid(bound.values) if callable(grid) else grid
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(int(size) for size in sizes)
-    if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
-        raise ValueError(f"grid {sizes} is not one to three sizes of 0 or more")
-    x, y, z = (*sizes, 1, 1)[:3]
-    if math.prod((x, y, z)) >= 2**31:
-        raise ValueError(f"grid {(x, y, z)} has {x * y * z} programs, the most is {2**31 - 1}")
-    return x, y, z
-
-
-def _tensor(name: str, value: Any) -> Tensor:
-    if value is None:
-        raise TypeError(f"the epilogue needs a tensor for {name}, got None")
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    return value
-
-
-def _check_output(kernel: UserKernel, output: str) -> None:
-    if not isinstance(output, str):
-        raise TypeError(f"output must be the name of an argument, got {type(output).__name__}")
-    if output not in kernel.names:
-        raise ValueError(f"output {output!r} is not an argument of {kernel.name}({', '.join(kernel.names)})")
-
-
-def _check_epilogue(kernel: UserKernel, epilogue: Epilogue) -> None:
-    if not isinstance(epilogue, Epilogue):
-        raise TypeError(f"epilogue must be epiq.Quantize or epiq.Epilogue, got {type(epilogue).__name__}")
-    for name in (*epilogue.inputs, *(epilogue.outputs or ())):
-        if name in kernel.names:
-            raise ValueError(f"{name!r} is an argument of {kernel.name} and of the epilogue")
+        return [matrices[name] for name in wanted]

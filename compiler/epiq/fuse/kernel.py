@@ -14,6 +14,10 @@ _POINTER_DTYPES: dict[torch.dtype, str] = {
     torch.float16: "*fp16",
     torch.bfloat16: "*bf16",
     torch.float64: "*fp64",
+    torch.int32: "*i32",
+    torch.int8: "*i8",
+    torch.float8_e4m3fn: "*fp8e4nv",
+    torch.float8_e5m2: "*fp8e5",
 }
 
 
@@ -29,6 +33,7 @@ class Choice:
 class UserKernel:
     """A `@triton.jit` function, as it is or below `@triton.autotune` and `@triton.heuristics`.
 
+    Wrappers of other packages that hold the function as `fn` are looked through.
     Raises: TypeError for anything else.
     """
 
@@ -38,8 +43,9 @@ class UserKernel:
 
         self.wrappers: list[Any] = []
         inner = kernel
-        while isinstance(inner, (Autotuner, Heuristics)):
-            self.wrappers.append(inner)
+        while not isinstance(inner, JITFunction) and hasattr(inner, "fn"):
+            if isinstance(inner, (Autotuner, Heuristics)):
+                self.wrappers.append(inner)
             inner = inner.fn
         if not isinstance(inner, JITFunction) or inner.is_gluon():
             raise TypeError(f"kernel must be a @triton.jit function, got {type(inner).__name__}")
@@ -105,15 +111,18 @@ class UserKernel:
         unknown = [name for name in options if name not in backend.parse_options({}).__dict__]
         if unknown:
             raise TypeError(f"{self.name} got an unexpected keyword argument {unknown[0]!r}")
-        signature = {name: kind[0] for name, kind in zip(self.names, kinds, strict=True)}
+        signature: dict[str, Any] = {name: kind[0] for name, kind in zip(self.names, kinds, strict=True)}
         for name, kind in signature.items():
-            if not isinstance(kind, str):
-                raise TypeError(f"argument {name} is a tuple, which epiq.fuse does not follow")
-        attributes: dict[tuple[int, ...], Any] = {
-            (i,): backend.parse_attr(kind[1]) for i, kind in enumerate(kinds) if isinstance(kind[1], str)
-        }
-        constants: dict[tuple[int, ...], Any] = {
-            (i,): named[name] for i, name in enumerate(self.names) if signature[name] == "constexpr"
+            # Triton makes constants of ones, unless told not to: the analysis needs to see them.
+            if kind in ("i32", "i64") and named[name] == 1:
+                signature[name] = "constexpr"
+        attributes = {
+            path: backend.parse_attr(key) for path, key in _leaves([kind[1] for kind in kinds])
+            if isinstance(key, str)
+        }  # fmt: skip
+        values = list(named.values())
+        constants = {
+            path: _at(values, path) for path, kind in _leaves(list(signature.values())) if kind == "constexpr"
         }
         return Bound(self, dict(named), signature, attributes, constants, dict(options), target)
 
@@ -124,7 +133,7 @@ class Bound:
 
     kernel: UserKernel
     values: dict[str, Any]
-    signature: dict[str, str]
+    signature: dict[str, Any]
     attributes: dict[tuple[int, ...], Any]
     constants: dict[tuple[int, ...], Any]
     options: dict[str, Any]
@@ -143,6 +152,19 @@ class Bound:
     def runtime_names(self) -> list[str]:
         """The parameters that are arguments at run time."""
         return [name for name, kind in self.signature.items() if kind != "constexpr"]
+
+    @property
+    def runtime_values(self) -> list[tuple[Any, str]]:
+        """The arguments at run time and their types, tuples taken apart."""
+        leaves = _leaves(list(self.signature.values()))
+        values = list(self.values.values())
+        return [(_at(values, path), kind) for path, kind in leaves if kind != "constexpr"]
+
+    @property
+    def integers(self) -> dict[str, int]:
+        """The parameters that are integers at run time."""
+        kinds = ((name, self.signature[name]) for name in self.runtime_names)
+        return {name: self.values[name] for name, kind in kinds if kind in ("i32", "i64", "u64")}
 
     def position(self, name: str) -> int:
         """The number of the function argument that a parameter is in Triton IR."""
@@ -178,9 +200,28 @@ class Bound:
         return str(stages["ttir"](module, {**options.__dict__, "target": self.target}))
 
 
-def argument_count(kind: str) -> int:
+def _leaves(values: Sequence[Any]) -> list[tuple[tuple[int, ...], Any]]:
+    """What is in nested tuples, each with the way to it."""
+    found: list[tuple[tuple[int, ...], Any]] = []
+    for i, value in enumerate(values):
+        if isinstance(value, (tuple, list)):
+            found += [((i, *path), leaf) for path, leaf in _leaves(value)]
+        else:
+            found.append(((i,), value))
+    return found
+
+
+def _at(values: Any, path: tuple[int, ...]) -> Any:
+    for i in path:
+        values = values[i]
+    return values
+
+
+def argument_count(kind: Any) -> int:
     """How many function arguments Triton makes of one of this type: a host descriptor brings its
-    shape and strides."""
+    shape and strides, a tuple its elements."""
+    if isinstance(kind, (tuple, list)):
+        return sum(argument_count(part) for part in kind if part != "constexpr")
     if not kind.startswith("tensordesc"):
         return 1
     block = kind[kind.index("[") + 1 : kind.index("]")]

@@ -10,6 +10,7 @@ from typing import Any
 
 from epiq import codegen, ir
 from epiq.codegen import Compiled, Target
+from epiq.fuse.assume import claim_multiples, fix_numbers, is_multiplied
 from epiq.fuse.errors import FusionError
 from epiq.fuse.kernel import Bound
 
@@ -19,7 +20,11 @@ _NOT_FUSED = "not fused: "
 _FLAT = ", flat"
 # Powers of two that an argument may be claimed to be a multiple of, for the sake of E5.
 _MOST_CLAIMED = 1024
+# What the values of strides may decide: where tiles lie, and what they hold.
+_BY_NUMBERS = ("E3", "E4", "E5", "E6")
 _SUMS = ("arith.addf", "arith.subf")
+# How far apart it says that rows lie: a number, or one times an argument.
+_ROWS_APART = re.compile(r", rows (-?\d+)(?: \* argument (\d+))? apart")
 _PLACE = re.compile(r'"([^"]+)":(\d+):\d+')
 
 
@@ -28,8 +33,10 @@ class Specialization:
     """A fused kernel for one set of argument types, constants and options.
 
     claims: parameters of the kernel that must be multiples of a number, which the fusion relies on.
+    fixed: parameters whose values it relies on.
     options: Triton's, by its names. flat: the kernel's output has no rows for the kernel, so that tensors
-    of the epilogue must be contiguous. arch: of the target that the Triton IR is for.
+    of the epilogue must be contiguous. rows_apart: elements between rows of the output for the kernel, each
+    a number and perhaps a parameter that multiplies it. arch: of the target that the Triton IR is for.
     """
 
     name: str
@@ -37,11 +44,23 @@ class Specialization:
     epilogue_text: str
     fused_text: str
     claims: Mapping[str, int]
+    fixed: Mapping[str, int]
     options: Mapping[str, Any]
     flat: bool
+    rows_apart: frozenset[tuple[int, str | None]]
     arch: int
     _for_target: Callable[[Target], Specialization] = field(repr=False, compare=False)
     _compiled: dict[int, Compiled] = field(default_factory=dict, repr=False, compare=False)
+
+    def holds_for(self, bound: Bound) -> bool:
+        """Whether the fusion may be relied on for these arguments."""
+        return all(bound.values[name] % number == 0 for name, number in self.claims.items()) and all(
+            bound.values[name] == number for name, number in self.fixed.items()
+        )
+
+    def strides(self, bound: Bound) -> set[int]:
+        """Elements between rows of the output, as the kernel has it."""
+        return {number * (1 if name is None else int(bound.values[name])) for number, name in self.rows_apart}
 
     def ir(self, level: str = "fused") -> str:
         """The IR: "kernel", Triton IR before; "epilogue", the row program; "fused", Triton IR after.
@@ -104,22 +123,30 @@ def specialize(
     kernel_text = bound.ttir()
     position = bound.position(output)
 
-    def attempt(claims: Mapping[str, int]) -> tuple[str, bool] | FusionError:
-        numbered = {bound.position(name): number for name, number in claims.items()}
-        return _fuse(kernel_text, epilogue_text, position, keep_output, divisibility, numbered)
+    def attempt(claims: Mapping[str, int], fixed: Mapping[str, int]) -> _FusedText | FusionError:
+        multiples = {bound.position(name): number for name, number in claims.items()}
+        numbers = {bound.position(name): number for name, number in fixed.items()}
+        return _fuse(kernel_text, epilogue_text, position, keep_output, divisibility, multiples, numbers)
 
     # Triton only says of an argument that it is a multiple of 16. That the number of columns is one of
     # the group spares masks in reductions.
     claims = {name: number for name, number in _claims(bound).items() if bound.values[name] == columns}
-    fused = attempt(claims)
+    fixed: dict[str, int] = {}
+    fused = attempt(claims, fixed)
     if isinstance(fused, FusionError) and fused.rule == "E5":
         # Other strides and sizes may say that tiles start between groups.
         claims = _claims(bound)
-        again = attempt(claims)
+        again = attempt(claims, fixed)
+        fused = fused if isinstance(again, FusionError) else again
+    if isinstance(fused, FusionError) and fused.rule in _BY_NUMBERS:
+        # Strides that the kernel leaves open may be in a ratio that it does not state.
+        fixed = {n: v for n, v in bound.integers.items() if is_multiplied(kernel_text, bound.position(n))}
+        again = attempt(claims, fixed)
         fused = fused if isinstance(again, FusionError) else again
     if isinstance(fused, FusionError):
         raise fused
-    text, flat = fused
+    names: dict[int | None, str | None] = {bound.position(name): name for name in bound.integers}
+    names[None] = None
     options = {"num_stages": 3, **bound.options}
 
     @functools.lru_cache(4)
@@ -137,13 +164,26 @@ def specialize(
         bound.kernel.name,
         kernel_text,
         epilogue_text,
-        text,
+        fused.text,
         claims,
+        fixed,
         options,
-        flat,
+        fused.flat,
+        frozenset(
+            (n, None if i is None else names[i]) for n, i in fused.rows_apart if i is None or i in names
+        ),
         bound.target.arch,
         for_target,
     )
+
+
+@dataclass(frozen=True)
+class _FusedText:
+    """A fused kernel's Triton IR, and what the pass says of its output; arguments by their numbers."""
+
+    text: str
+    flat: bool
+    rows_apart: frozenset[tuple[int, int | None]]
 
 
 def _fuse(
@@ -153,52 +193,35 @@ def _fuse(
     keep_output: bool,
     divisibility: Sequence[int],
     claims: Mapping[int, int],
-) -> tuple[str, bool] | FusionError:
-    """The fused kernel's text and whether it is flat; or why there is none."""
+    fixed: Mapping[int, int],
+) -> _FusedText | FusionError:
+    """The fused kernel's text, or why there is none."""
     context = ir.context()
     module = ir.parse(kernel_text, filename="<kernel>", ctx=context)
     description = ir.parse(epilogue_text, filename="<epilogue>", ctx=context)
     with context:
-        _claim(module, claims)
+        claim_multiples(module, claims)
+        fix_numbers(module, fixed)
         module.body.append(description.body.operations[0].operation.clone())
     options = f"output={position} keep-output={'true' if keep_output else 'false'}"
     if divisibility:
         options += f" divisibility={','.join(map(str, divisibility))}"
     flat = False
+    apart = set()
     passes = f"epiq-fuse-epilogue{{{options}}},epiq-cheapen-division{{only-epilogues=true}}"
     for remark in ir.run_passes(module, f"builtin.module({passes})"):
         flat |= remark.message.endswith(_FLAT)
+        for number, argument in _ROWS_APART.findall(remark.message):
+            apart.add((int(number), int(argument) if argument else None))
         if remark.message.startswith(_NOT_FUSED):
             return FusionError(remark.message.removeprefix(_NOT_FUSED), _source_line(remark.location))
-    return ir.print_triton(module, _triton_version()), flat
+    return _FusedText(ir.print_triton(module, _triton_version()), flat, frozenset(apart))
 
 
 def _claims(bound: Bound) -> dict[str, int]:
     """The powers of two that divide the integer arguments."""
-    claims = {}
-    for name in bound.runtime_names:
-        value = bound.values[name]
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            claims[name] = min(value & -value, _MOST_CLAIMED)
+    claims = {name: min(value & -value, _MOST_CLAIMED) for name, value in bound.integers.items() if value > 0}
     return {name: number for name, number in claims.items() if number > 16}
-
-
-def _claim(module: Any, claims: Mapping[int, int]) -> None:
-    """Sets tt.divisibility of arguments of the kernel."""
-    if not claims:
-        return
-    kernel = next(op.operation for op in module.body.operations if op.operation.name == "tt.func")
-    mlir = ir.ir
-    i32 = mlir.IntegerType.get_signless(32)
-    count = len(kernel.regions[0].blocks[0].arguments)
-    held = kernel.attributes.get("arg_attrs", None)
-    attributes = []
-    for i in range(count):
-        entry = {named.name: named.attr for named in held[i]} if held is not None else {}
-        if i in claims:
-            entry["tt.divisibility"] = mlir.IntegerAttr.get(i32, claims[i])
-        attributes.append(mlir.DictAttr.get(entry))
-    kernel.attributes["arg_attrs"] = mlir.ArrayAttr.get(attributes)
 
 
 def _source_line(location: str) -> str:

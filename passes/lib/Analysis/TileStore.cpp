@@ -22,7 +22,7 @@ std::string describe(Value scalar) {
 
 void TileStore::setShape(RankedTensorType type, int columns) {
   colDim = columns;
-  numCols = type.getDimSize(columns);
+  numCols = columns < type.getRank() ? type.getDimSize(columns) : 1;
   for (int dim = 0; dim < type.getRank(); ++dim) {
     if (dim == columns)
       continue;

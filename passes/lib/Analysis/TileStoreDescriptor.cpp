@@ -60,8 +60,7 @@ FailureOr<TileStore> locateDescriptorStore(Operation *op,
   if (type.getRank() != rank) {
     refuse(refusal, op,
            "E3: the descriptor has " + Twine(rank) +
-               " dimensions, the tile that is stored " +
-               Twine(type.getRank()));
+               " dimensions, the tile that is stored " + Twine(type.getRank()));
     return failure();
   }
   TileStore tile;

@@ -47,8 +47,7 @@ std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims,
       auto argument = cast<BlockArgument>(pointer);
       if (isKernelArgument(argument))
         return base ? std::nullopt : std::optional(offset);
-      std::optional<IndexForm> carried =
-          getCarriedOffset(argument, dims, base);
+      std::optional<IndexForm> carried = getCarriedOffset(argument, dims, base);
       if (!carried)
         return std::nullopt;
       return offset + *carried;
@@ -200,6 +199,11 @@ LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
     return refuse(refusal, store,
                   "E3: the address is no sum of rows and columns");
   int colDim = findColumnDim(*offset, rank);
+  // One value for each row.
+  bool isColumn = llvm::count_if(type.getShape(),
+                                 [](int64_t size) { return size != 1; }) <= 1;
+  if (colDim < 0 && isColumn)
+    colDim = rank;
   if (colDim < 0)
     return refuse(refusal, store,
                   "E3: no dimension of the tile is contiguous in memory: a "

@@ -135,8 +135,7 @@ bool areApart(const IndexForm &a, const IndexForm &b, int64_t sizeOfA,
 // Whether the rows of a tile follow one another.
 bool hasRunOfRows(const TileStore &tile) {
   IndexForm varying = tile.row - tile.row.getUniform();
-  return tile.numRows == 1 ||
-         llvm::any_of(tile.rowDims, [&](int dim) {
+  return tile.numRows == 1 || llvm::any_of(tile.rowDims, [&](int dim) {
            return varying == IndexForm::along(dim);
          });
 }

@@ -58,6 +58,24 @@ FailureOr<BlockArgument> findOutput(tt::FuncOp kernel, int64_t number,
   return output;
 }
 
+// The distance between the rows of a tile, for the caller to compare with the
+// output's: a number, or one times an argument of the kernel. Empty where it is
+// nothing so simple.
+std::string describeRowStride(const TileStore &tile) {
+  if (tile.rowStride.getTerms().size() != 1)
+    return {};
+  const IndexTerm &term = tile.rowStride.getTerms().front();
+  std::string text = ", rows " + std::to_string(term.coeff);
+  if (term.scalars.empty())
+    return text + " apart";
+  auto argument = dyn_cast<BlockArgument>(term.scalars.front());
+  if (term.scalars.size() != 1 || !argument ||
+      !isa<tt::FuncOp>(argument.getOwner()->getParentOp()))
+    return {};
+  return text + " * argument " + std::to_string(argument.getArgNumber()) +
+         " apart";
+}
+
 // Erases what only the store at `op` needed.
 void eraseWithOperands(Operation *op) {
   SmallVector<Operation *> worklist{op};
@@ -127,7 +145,7 @@ LogicalResult FuseEpilogue::fuse(ModuleOp module, graph::RowProgramOp program,
              success();
     tile.op->emitRemark() << "fused: @" << program.getSymName() << " into @"
                           << kernel->getName() << ", tile " << tile.numRows
-                          << " x " << tile.numCols
+                          << " x " << tile.numCols << describeRowStride(tile)
                           << (tile.flat ? ", flat" : "");
   }
   if (!keepOutput)

@@ -140,8 +140,8 @@ Value TileEmitter::rowIndices() {
       return term.dim == dim || (term.isUniform() && !total);
     });
     Value rows = alongRows(vector(part, dim, size), dim);
-    total = total ? arith::AddIOp::create(builder, total, rows).getResult()
-                  : rows;
+    total =
+        total ? arith::AddIOp::create(builder, total, rows).getResult() : rows;
   }
   return total;
 }
@@ -365,7 +365,7 @@ Value TileEmitter::storedTile() {
   auto type = cast<RankedTensorType>(value.getType());
   auto matrix = RankedTensorType::get({tile.numRows, tile.numCols},
                                       type.getElementType());
-  if (tile.colDim != type.getRank() - 1) {
+  if (tile.colDim < type.getRank() - 1) {
     // Columns last.
     SmallVector<int32_t> order(tile.rowDims.begin(), tile.rowDims.end());
     order.push_back(tile.colDim);
@@ -446,7 +446,8 @@ void TileEmitter::store(Value value, const EpilogueOperand &operand,
 
 // Tells the divisions of the epilogue, those after `before`, from the user's.
 void TileEmitter::markDivisions(Operation *before) {
-  Operation *op = before ? before->getNextNode() : &tile.op->getBlock()->front();
+  Operation *op =
+      before ? before->getNextNode() : &tile.op->getBlock()->front();
   for (; op != tile.op; op = op->getNextNode())
     if (isa<tt::PreciseDivFOp>(op))
       op->setAttr(kEpilogueAttr, builder.getUnitAttr());

@@ -179,6 +179,11 @@ LogicalResult checkGroups(const Epilogue &epilogue, const TileStore &tile,
     refusal = {tile.op, ("E5: " + why).str()};
     return failure();
   };
+  if (tile.colDim == cast<RankedTensorType>(tile.value.getType()).getRank() &&
+      group != 1)
+    return no("the tile is one column, since no stride of it is the constant "
+              "1, and holds no group of " +
+              Twine(group));
   if (tile.numCols % group != 0)
     return no("a tile of " + Twine(tile.numCols) +
               " columns does not hold whole groups of " + Twine(group));

@@ -35,7 +35,7 @@ struct TileStore {
   // The tensor that is stored.
   mlir::Value value;
   // Its dimensions that are rows (none: one row), outermost first, their sizes,
-  // and the dimension that is columns.
+  // and the dimension that is columns (the rank: all are rows of one column).
   llvm::SmallVector<int, 2> rowDims;
   llvm::SmallVector<int64_t, 2> rowSizes;
   int colDim = -1;
@@ -43,16 +43,18 @@ struct TileStore {
   // The row of an element, varying along `rowDims` at most, and the first
   // column.
   IndexForm row, colStart;
+  // The elements between rows; zero if the kernel does not say it.
+  IndexForm rowStride;
   // Not zero if the kernel does not say what is row and what is column: the
   // tile then starts at row `row + rest / rowStride`, column
   // `colStart + rest % rowStride`.
-  IndexForm rest, rowStride;
+  IndexForm rest;
   // A 1-d store to a 1-d index space: `row` is zero and `colStart` the position
   // in the whole tensor.
   bool flat = false;
   llvm::SmallVector<TileBound, 0> bounds;
 
-  // Says that dimensions of `type` but `columns` are rows.
+  // Says that the dimensions of `type` but `columns` are rows.
   void setShape(mlir::RankedTensorType type, int columns);
 };
 

@@ -1,0 +1,59 @@
+"""What callers give, checked: messages say what was wanted and what came."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from epiq.fuse.epilogue import Epilogue
+from epiq.fuse.kernel import Bound, UserKernel
+
+
+def grid_sizes(grid: Any, bound: Bound) -> tuple[int, int, int]:
+    sizes = grid(bound.values) if callable(grid) else grid
+    sizes = (sizes,) if isinstance(sizes, int) else tuple(int(size) for size in sizes)
+    if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
+        raise ValueError(f"grid {sizes} is not one to three sizes of 0 or more")
+    x, y, z = (*sizes, 1, 1)[:3]
+    if math.prod((x, y, z)) >= 2**31:
+        raise ValueError(f"grid {(x, y, z)} has {x * y * z} programs, the most is {2**31 - 1}")
+    return x, y, z
+
+
+def tensor_of(name: str, value: Any) -> Tensor:
+    if value is None:
+        raise TypeError(f"the epilogue needs a tensor for {name}, got None")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    return value
+
+
+def check_output(kernel: UserKernel, output: str) -> None:
+    if not isinstance(output, str):
+        raise TypeError(f"output must be the name of an argument, got {type(output).__name__}")
+    if output not in kernel.names:
+        raise ValueError(f"output {output!r} is not an argument of {kernel.name}({', '.join(kernel.names)})")
+
+
+def check_chain(kernel: UserKernel, fused: str, first: Epilogue, output: str) -> None:
+    """`output` of a kernel with the epilogue `first` of its output `fused` must be a result of that.
+
+    Raises: ValueError if it is an argument of the kernel.
+    """
+    if output not in kernel.names:
+        return
+    already = "already has an epilogue" if output == fused else f"is not {fused!r}, which has an epilogue"
+    raise ValueError(
+        f"output {output!r} of {kernel.name} {already}: an epilogue of the fused kernel reads a result of "
+        f"it, {', '.join(first.outputs or ('such as q or out',))}"
+    )
+
+
+def check_epilogue(kernel: UserKernel, epilogue: Epilogue) -> None:
+    if not isinstance(epilogue, Epilogue):
+        raise TypeError(f"epilogue must be epiq.Quantize or epiq.Epilogue, got {type(epilogue).__name__}")
+    for name in (*epilogue.inputs, *(epilogue.outputs or ())):
+        if name in kernel.names:
+            raise ValueError(f"{name!r} is an argument of {kernel.name} and of the epilogue")
