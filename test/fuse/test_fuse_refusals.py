@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 import user_kernels as kernels
 from test_fused_kernels import TILE, K, M, N, operands, results
+from unfused import run_kernel, same_bits
 
 import epiq
 from epiq.formats import FP8_GROUP128, FP8_PER_TENSOR, FP8_STATIC
@@ -42,11 +43,46 @@ def shifted(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     tl.store(out_ptr + tl.program_id(0) * n + cols, tl.load(x_ptr + cols))
 
 
+@triton.jit
+def twice(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    cols = tl.arange(0, BLOCK)
+    ptrs = out_ptr + tl.program_id(0) * n + cols
+    tl.store(ptrs, tl.load(x_ptr + cols))
+    tl.store(ptrs + BLOCK // 2, tl.load(x_ptr + cols))  # halfway over the first
+
+
+@triton.jit
+def scattered(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    rows, cols = tl.arange(0, 4), tl.arange(0, BLOCK)
+    at = (rows[:, None] * BLOCK + cols[None, :]) ^ 5
+    tl.store(out_ptr + at, tl.load(x_ptr + at))
+
+
+@triton.jit
+def chosen(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    cols = tl.arange(0, BLOCK)
+    ptr = out_ptr if n > 512 else x_ptr
+    tl.store(ptr + cols, tl.load(x_ptr + cols))  # which one is not known
+
+
+@triton.jit
+def triangle(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    rows, cols = tl.arange(0, 4), tl.arange(0, BLOCK)
+    at = rows[:, None] * n + cols[None, :]
+    tl.store(out_ptr + at, tl.load(x_ptr + at), mask=rows[:, None] >= cols[None, :])
+
+
+@triton.jit
+def unused(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    tl.store(x_ptr + tl.arange(0, BLOCK), 0.0)
+
+
 @pytest.mark.parametrize(
     ("kernel", "rule", "line"),
     [(split_k, "E2", "atomic_add"), (accumulate, "E4", "tl.store"), (read_back, "E2", "tl.load(ptrs)"),
-     (shifted, "E5", "tl.store")],
-    ids=["split_k", "accumulate", "read_back", "shifted"],
+     (shifted, "E5", "tl.store"), (twice, "E4", "halfway over"), (scattered, "E3", "tl.store"),
+     (chosen, "E2", "ptr = out_ptr if"), (triangle, "E7", "tl.store"), (unused, "E2", "def unused")],
+    ids=lambda value: getattr(value, "__name__", None),
 )  # fmt: skip
 def test_refused_by_rule_and_line(kernel, rule, line):
     x = torch.randn(4, 256).bfloat16()
@@ -58,6 +94,12 @@ def test_refused_by_rule_and_line(kernel, rule, line):
     file, number = caught.value.location.rsplit(":", 1)
     with open(file) as source:
         assert line in source.readlines()[int(number) - 1]
+
+
+def test_a_refused_kernel_works_as_before():
+    x, out = torch.randn(4, 256).bfloat16(), torch.zeros(4, 512, dtype=torch.bfloat16)
+    run_kernel(shifted, (4, 1), x, out, 512, BLOCK=256)
+    assert same_bits(out[3, :256], x[0])
 
 
 def launch(**changes):
