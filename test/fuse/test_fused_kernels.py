@@ -194,3 +194,17 @@ def test_attention(order):
     out, scale = results(*rows.shape, FP8_GROUP128)
     fused[grid](q, k, v, None, *args, BLOCK=32, D=dim, num_warps=4, q=out, o_scale=scale)
     check(rows, out, scale)
+
+
+def test_launches_repeat_with_other_tensors():
+    """The second launch finds out nothing anew, but for tensors of another shape."""
+    fused = epiq.fuse(kernels.matmul_grouped, output="c_ptr", epilogue=epiq.Quantize(FP8_GROUP128))
+    for m, factor in ((M, 1.0), (M, 2.0), (40, 1.0)):
+        a, b, c = operands(m)
+        a = a * factor
+        args = (m, N, K, K, 1, N, 1, N, 1)
+        grid = (cdiv(m, 32) * cdiv(N, 128),)
+        run_kernel(kernels.matmul_grouped, grid, a, b, c, *args, GROUP_M=2, **TILE)
+        q, scale = results(m, N, FP8_GROUP128)
+        fused[grid](a, b, None, *args, GROUP_M=2, q=q, scale=scale, **TILE)
+        check(c, q, scale)

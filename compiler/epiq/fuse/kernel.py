@@ -56,6 +56,12 @@ class UserKernel:
     def name(self) -> str:
         return str(self.function.__name__)
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a config of the autotuner has something run before each launch."""
+        configs = (config for wrapper in self.wrappers for config in getattr(wrapper, "configs", ()))
+        return any(config.pre_hook is not None for config in configs)
+
     def choices(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Choice]:
         """The configs of the autotuner, pruned as it prunes them; a single empty one without it."""
         from triton.runtime.autotuner import Autotuner
