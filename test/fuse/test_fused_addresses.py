@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from unfused import run_kernel, same_bits
 
 import epiq
 from epiq.formats import FP8_GROUP64, FP8_GROUP128
+
+FP8_GROUP16 = replace(FP8_GROUP64, group_size=16)
 
 
 def check(
@@ -183,3 +186,19 @@ def test_rows_of_another_length_than_the_results():
     q, scale = torch.zeros(8, 128, dtype=torch.float8_e4m3fn), torch.zeros(8, 2)
     with pytest.raises(ValueError, match=r"stores rows of out 64 elements apart, but .* rows of 128 columns"):
         fused[(1,)](x=x, out=None, stride_m=64, stride_n=1, BM=8, BN=64, q=q, scale=scale)
+
+
+@triton.jit
+def blocks_of_a_tile(x, out, BC: tl.constexpr, BT: tl.constexpr, N: tl.constexpr):
+    """Blocks of one tile in turn: constants that are rows and columns at once."""
+    at = tl.arange(0, BC)[:, None] * N + tl.arange(0, BC)[None, :]
+    first = tl.program_id(0) * BT * N
+    for i in tl.static_range(BT // BC):
+        for j in tl.static_range(BT // BC):
+            block = first + i * BC * N + j * BC
+            tl.store(out + block + at, tl.load(x + block + at) * 2.0)
+
+
+def test_blocks_of_a_tile():
+    x, out = randn(64, 32), zeros(64, 32)
+    check(blocks_of_a_tile, (2,), {"x": x, "out": out, "BC": 16, "BT": 32, "N": 32}, 32, FP8_GROUP16)

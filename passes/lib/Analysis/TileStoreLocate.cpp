@@ -5,6 +5,7 @@
 #include "TileStoreDetail.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
@@ -176,6 +177,14 @@ LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
       return refuse(refusal, tile.op,
                     "E3: the rows of the tile do not lie at multiples of one "
                     "stride");
+    if (term.isConstant() && rowStride.isConstant()) {
+      // A number is whole rows and columns of the next one.
+      int64_t column = llvm::mod(term.coeff, std::abs(rowStride.coeff));
+      tile.colStart.add(IndexTerm{column, {}, -1, {}});
+      tile.row.add(
+          IndexTerm{(term.coeff - column) / rowStride.coeff, {}, -1, {}});
+      continue;
+    }
     if (canBeColumn(term, rowStride))
       tile.colStart.add(term);
     else
