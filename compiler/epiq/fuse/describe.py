@@ -21,7 +21,7 @@ _ROWS = 67
 _BYTES = tuple(
     getattr(torch, name) for name in ("float8_e8m0fnu", "float4_e2m1fn_x2") if hasattr(torch, name)
 )
-_HEAD = re.compile(r"module \{\n  func\.func @graph\((.*)\)(?: -> \((.*)\))? \{\n", re.DOTALL)
+_HEAD = re.compile(r"module \{\n  func\.func @graph\((.*)\)(?: -> [^\n]*)? \{\n")
 _ARGUMENT = re.compile(r"(%arg\d+): (tensor<[^>]*>)")
 _SIZE = re.compile(r'^\s*epiq\.extern "aten\.sym_size[^"]*"\(.*\) -> \(\).*\n?', re.MULTILINE)
 _EXTERN = re.compile(r'epiq\.extern "([^"]*)"')
@@ -156,8 +156,13 @@ def _trace(fn: Any, examples: Sequence[tuple[torch.dtype, list[int]]]) -> str:
 
 
 def _as_row_program(text: str, count: int) -> str:
-    """The imported function as one row program."""
-    text = _SIZE.sub("", text)
+    """The imported function as one row program, quantizations and what else has a name named.
+
+    Names are what says which bits are a rounding to a power of two, or halves of a byte.
+    """
+    module = ir.parse(text)
+    ir.run_passes(module, "epiq-raise")
+    text = _SIZE.sub("", str(module.operation.get_asm(enable_debug_info=False)))
     unknown = _EXTERN.search(text)
     if unknown:
         raise UnsupportedError(f"{unknown[1]} cannot be part of an epilogue")

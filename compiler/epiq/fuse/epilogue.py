@@ -159,6 +159,12 @@ def _check_result(name: str, names: Sequence[str]) -> None:
 
 
 def _quantizer(fmt: QuantFormat, scale: float | None) -> Callable[..., Any]:
+    if fmt.global_scale:
+
+        def scaled(y: Tensor, global_scale: Tensor) -> tuple[Tensor, Tensor]:
+            return quantize(y, fmt, global_scale=global_scale)
+
+        return scaled
     if not fmt.static:
 
         def dynamic(y: Tensor) -> tuple[Tensor, Tensor]:
