@@ -21,10 +21,13 @@ BEGIN, END = "<!-- table: begin (python examples/reports/readme_table.py) -->", 
 # (program, tokens, width) of row_programs.py, and how the README calls it.
 ROWS = {
     ("add_rms_norm_group", 1, 4096): "add + RMSNorm + quantize, 1 x 4096",
-    ("add_rms_norm_group", 8192, 4096): "add + RMSNorm + quantize, 8192 x 4096",
+    ("add_rms_norm_group", 256, 4096): "add + RMSNorm + quantize, 256 x 4096",
     ("add_rms_norm_group", 8192, 7168): "add + RMSNorm + quantize, 8192 x 7168",
+    ("silu_mul_group", 16, 14336): "silu_mul + quantize, 16 x 14336",
     ("silu_mul_group", 8192, 14336): "silu_mul + quantize, 8192 x 14336",
 }
+# Columns of the table; not all of these were part of every run.
+PEERS = {"inductor": "Inductor", "vllm": "vLLM", "helion": "Helion"}
 LAYERS = ((4, 2048), (1, 128))
 
 
@@ -54,11 +57,14 @@ def render() -> str:
     """The table as Markdown, and a line on the conditions."""
     rows = latest("results.json")
     layers = latest("layers.json")
-    lines = ["| FP8, groups of 128 | Inductor, us | epiq, us | Inductor / epiq |", "|---|---|---|---|"]
+    lines = [
+        f"| FP8, groups of 128: microseconds | {' | '.join(PEERS.values())} | epiq | Inductor / epiq |",
+        "|---|" + "---|" * (len(PEERS) + 2),
+    ]
     lines += [line for key, label in ROWS.items() if (line := program_line(rows, key, label))]
     lines += [line for cell in LAYERS if (line := layers_line(layers, *cell))]
     if len(lines) == 2:
-        lines.append("| not measured yet | | | |")
+        lines.append("| not measured yet |" + " |" * (len(PEERS) + 2))
     machine = (rows or {}).get("device") or (layers or {}).get("machine", "").partition(",")[0]
     if machine:
         lines += [
@@ -81,8 +87,7 @@ def latest(name: str) -> dict[str, Any] | None:
 def program_line(report: dict[str, Any] | None, key: tuple[str, int, int], label: str) -> str:
     for cell in (report or {}).get("cells", []):
         if (cell["program"], cell["tokens"], cell["width"]) == key and "inductor" in cell.get("warm", {}):
-            times = cell["warm"]
-            return table_line(label, times["inductor"]["median_us"], times["epiq"]["median_us"])
+            return table_line(label, {name: one["median_us"] for name, one in cell["warm"].items()})
     return ""
 
 
@@ -91,15 +96,17 @@ def layers_line(report: dict[str, Any] | None, batch: int, seq_len: int) -> str:
         if (cell["batch"], cell["seq_len"]) != (batch, seq_len) or not cell.get("speedup"):
             continue
         label = f"{report['model']['num_layers']} Llama-3-8B-shaped layers, {batch} x {seq_len} tokens"
-        sides = cell["sides"]
-        ours, theirs = (sides[name]["timing"]["median_us"] for name in ("epiq", "inductor"))
-        return table_line(label, theirs, ours)
+        return table_line(label, {name: side["timing"]["median_us"] for name, side in cell["sides"].items()})
     return ""
 
 
-def table_line(label: str, theirs: float, ours: float) -> str:
-    digits = 1 if theirs < 1000 else 0
-    return f"| {label} | {theirs:.{digits}f} | {ours:.{digits}f} | {theirs / ours:.2f}x |"
+def table_line(label: str, times_us: dict[str, float]) -> str:
+    def shown(name: str) -> str:
+        time_us = times_us.get(name)
+        return "" if time_us is None else f"{time_us:.{1 if time_us < 1000 else 0}f}"
+
+    gain = times_us["inductor"] / times_us["epiq"]
+    return f"| {label} | {' | '.join(shown(name) for name in [*PEERS, 'epiq'])} | {gain:.2f}x |"
 
 
 if __name__ == "__main__":
