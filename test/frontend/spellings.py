@@ -29,11 +29,25 @@ def saturated(x: Tensor) -> Tensor:
     return x.clamp(min=-MAX, max=MAX).to(E4M3)
 
 
+def torchao(x: Tensor, dims: tuple[int, ...]) -> Pair:
+    """torchao 0.18, _choose_scale_float8 and _quantize_affine_float8: the scale has x's dtype first."""
+    scale = (x.abs().amax(dims, keepdim=True) / MAX).to(F32)
+    return (x.to(F32) / scale).clamp(min=-MAX, max=MAX).to(E4M3), scale
+
+
 @spelling("named quantize(e4m3 token)")
-def torchao_affine_per_row(x: Tensor) -> Pair:
-    """torchao, choose_scale_float8 and quantize_affine_float8: scale = clamp(amax / max, eps)."""
-    amax = x.abs().amax(-1, keepdim=True)
-    scale = torch.clamp(amax.to(F32) / MAX, min=EPS)
+def torchao_per_row(x: Tensor) -> Pair:
+    return torchao(x, (1,))
+
+
+@spelling("named quantize(e4m3 tensor)")
+def torchao_per_tensor(x: Tensor) -> Pair:
+    return torchao(x, (0, 1))
+
+
+@spelling("named quantize(e4m3 token)")
+def floor_on_the_scale(x: Tensor) -> Pair:
+    scale = torch.clamp(x.abs().amax(-1, keepdim=True).to(F32) / MAX, min=EPS)
     return saturated(x.to(F32) / scale), scale
 
 
@@ -46,7 +60,7 @@ def torchao_training_per_row(x: Tensor) -> Pair:
 
 
 @spelling("named quantize(e4m3 tensor)")
-def torchao_affine_per_tensor(x: Tensor) -> Pair:
+def maximum_of_all(x: Tensor) -> Pair:
     scale = torch.clamp(x.abs().max().to(F32) / MAX, min=EPS)
     return saturated(x.to(F32) / scale), scale
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import epiq
 from epiq.frontend import unwrap
+from epiq.report.build import report_of
 
 H = 256
 
@@ -88,7 +89,7 @@ def test_what_ops_hide_is_fused(name: str, dynamic: bool) -> None:
     assert len(found.record.unwrapped) == count
     assert all(remark.startswith("fused: ") for remark in found.remarks)
     assert not [call for call in found.calls if "server" in call or "auto_functionalized" in call]
-    assert not found.record.put_back
+    assert not found.record.still_custom
 
 
 def test_the_old_form_of_functionalization() -> None:
@@ -102,7 +103,10 @@ def test_an_op_that_nothing_fuses_with_stays() -> None:
     """Its input comes from a matrix product: a kernel of ours would only do what the op does."""
     found = check(lambda x, w: OPS["group_quant"](x @ w), normal(3, H), normal(H, H))
     assert found.record.unwrapped == ()
-    assert found.record.put_back == ("group_quant_default",)
+    reason = "nothing else would be in its kernel"
+    assert found.record.still_custom == (("server.group_quant.default", reason),)
+    text = str(report_of(found.records))
+    assert f"1 x server.group_quant.default stays a custom op: {reason}" in text
     assert "server.group_quant.default" in found.calls
     assert "epiq.row_program.default" not in found.calls
 
@@ -117,7 +121,9 @@ def test_an_op_that_fuses_in_part_stays() -> None:
 
     found = check(model, normal(H, H), normal(H))
     assert found.record.unwrapped == ("server.group_quant.default",)
-    assert len(found.record.put_back) == 1
+    ((op, reason),) = found.record.still_custom
+    assert op == "server.rms_norm.default"
+    assert reason.endswith("steps are in no fused kernel")
     assert "auto_functionalized_v2" in found.calls
     assert "server.group_quant.default" not in found.calls
 
@@ -153,6 +159,12 @@ def test_a_result_that_is_an_argument_is_copied() -> None:
     )
     _, y = found.results
     assert torch.equal(y, normal(3, H) * 2)
+
+
+def test_numbers_of_the_function_are_tensors_of_the_graph() -> None:
+    epiq.register_unwrap(OPS["scaled"], lambda input, factor: (input * torch.tensor(2.0)).to(input.dtype))
+    found = check(lambda x: OPS["group_quant"](OPS["scaled"](x, factor=2.0)), normal(3, H))
+    assert len(found.record.unwrapped) == 2
 
 
 def test_the_whole_backend() -> None:

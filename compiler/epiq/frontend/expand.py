@@ -6,23 +6,21 @@ fused programs comes back, with its arguments, its results and its place.
 
 from __future__ import annotations
 
-import logging
 import operator
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from epiq.frontend.cse import is_view, writes_memory
 from epiq.frontend.custom_op import CustomCall, read_call
 from epiq.frontend.plan import Plan
-from epiq.frontend.trace import StaysError, check_results, trace_call
-
-log = logging.getLogger("epiq")
+from epiq.frontend.trace import StaysError, argument_nodes, check_results, trace_call, trace_key
 
 # What the nodes of an expansion take over from the op's node: where it stands in the user's code.
 _KEPT_META = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
@@ -33,11 +31,13 @@ _ALIAS = torch.ops.aten.alias.default
 class Expansion:
     """One op's node, taken out of the graph.
 
-    args, kwargs, meta: the node's. items: the metadata of the getitem nodes that read it. nodes:
-    what stands in its place, in order. results: index in the op's tuple -> the node read instead.
+    mode: what its fake tensors belong to. args, kwargs, meta: the node's. items: the metadata of
+    the getitem nodes that read it. nodes: what stands in its place, in order. results: index in
+    the op's tuple -> the node read instead.
     """
 
     call: CustomCall
+    mode: FakeTensorMode
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     meta: dict[str, Any]
@@ -47,12 +47,14 @@ class Expansion:
 
 
 class Expansions:
-    """The expansions of one graph. put_back: names of the nodes of ops that came back."""
+    """The expansions of one graph. left: the ops that stay in the graph after all, and why."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.kept: list[Expansion] = []
-        self.put_back: list[str] = []
+        self.left: list[tuple[str, str]] = []
+        # A model's layers call an op alike.
+        self._traced: dict[Hashable, GraphModule] = {}
 
     def expand_all(self) -> None:
         """Expands each node of a registered op. Raises: UnwrapError for a function that is not the op's."""
@@ -74,42 +76,52 @@ class Expansions:
                     alias.replace_all_uses_with(alias.args[0])  # type: ignore[arg-type]
                     self.graph.erase_node(alias)
 
-    def unfused(self, plans: list[Plan]) -> list[Expansion]:
-        """The expansions that do not all end up in programs, or in programs that hold nothing else."""
+    def put_back_unfused(self, plans: list[Plan]) -> bool:
+        """Undoes the expansions that do not all end up in programs, or in programs that hold nothing else."""
+        found = self._unfused(plans)
+        for expansion, reason in found:
+            self.left.append((str(expansion.call.unwrap.op), reason))
+        self.undo([expansion for expansion, _ in found])
+        return bool(found)
+
+    def _unfused(self, plans: list[Plan]) -> list[tuple[Expansion, str]]:
         alive = _still_computed(self.graph, plans)
         working = {node.name for node in self.graph.nodes if not _is_free(node)}
         found = []
         for expansion in self.kept:
             own = {node.name for node in expansion.nodes}
             left = [node for node in expansion.nodes if node in alive and not _is_free(node)]
-            gains = any(plan.site.members & own and (plan.site.members & working) - own for plan in plans)
-            if left or not gains:
-                found.append(expansion)
+            shared = any(plan.site.members & own and (plan.site.members & working) - own for plan in plans)
+            if left:
+                found.append((expansion, f"{len(left)} of its {len(own)} steps are in no fused kernel"))
+            elif not shared:
+                found.append((expansion, "nothing else would be in its kernel"))
         return found
 
     def _expand(self, call: CustomCall) -> None:
         node = call.node
         try:
-            gm, arguments = trace_call(call)
+            gm = self._trace(call)
             outputs = _outputs(gm)
             check_results(call, [output.meta["val"] for output in outputs])
         except StaysError as error:
-            log.info("%s stays as it is: %s", node.name, error)
+            self.left.append((str(call.unwrap.op), str(error)))
             return
         items: dict[Any, dict[str, Any]] = {
             user.args[1]: dict(user.meta) for user in node.users if user.target is operator.getitem
         }
-        expansion = Expansion(call, node.args, dict(node.kwargs), dict(node.meta), items)
+        mode = torch._guards.detect_fake_mode([arg.meta["val"] for arg in argument_nodes(call)])
+        assert mode is not None, "trace_call has refused it"
+        expansion = Expansion(call, mode, node.args, dict(node.kwargs), dict(node.meta), items)
         with self.graph.inserting_before(node):
-            inlined = self._inline(gm, arguments, expansion)
+            inlined = self._inline(gm, argument_nodes(call), expansion)
             own = set(expansion.nodes)
             for index, place in sorted(call.read_places().items()):
                 source = inlined[outputs[place]]
                 # What is an argument, or another result, must become a tensor of its own.
                 is_new = source in own and source not in (r.args[0] for r in expansion.results.values())
                 target = _ALIAS if is_new else torch.ops.aten.clone.default
-                result = self._add(expansion, target, (source,), source.meta["val"])
-                expansion.results[index] = result
+                expansion.results[index] = self._add(expansion, target, (source,), {})
         if call.places is None:
             node.replace_all_uses_with(expansion.results[0])
         for user in list(node.users):
@@ -136,7 +148,7 @@ class Expansions:
             elif node.op == "call_function":
                 args = map_arg(node.args, inlined.__getitem__)
                 kwargs = map_arg(node.kwargs, inlined.__getitem__)
-                inlined[node] = self._add(expansion, node.target, args, value, kwargs)
+                inlined[node] = self._add(expansion, node.target, args, kwargs)
         return inlined
 
     def _constant(self, gm: GraphModule, node: Node, expansion: Expansion) -> Node:
@@ -145,20 +157,29 @@ class Expansions:
         number = 0
         while hasattr(owner, name := f"_unwrapped_constant{number}"):
             number += 1
-        owner.register_buffer(name, getattr(gm, str(node.target)), persistent=False)
+        tensor = getattr(gm, str(node.target))
+        owner.register_buffer(name, tensor, persistent=False)
         constant = self.graph.get_attr(name)
-        constant.meta["val"] = node.meta.get("val", getattr(gm, str(node.target)))
+        is_fake = isinstance(tensor, FakeTensor)
+        constant.meta["val"] = tensor if is_fake else expansion.mode.from_tensor(tensor)
         expansion.nodes.append(constant)
         return constant
 
-    def _add(
-        self, expansion: Expansion, target: Any, args: Any, value: Any, kwargs: dict[str, Any] | None = None
-    ) -> Node:
-        node = self.graph.call_function(target, args, kwargs or {})
+    def _add(self, expansion: Expansion, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+        node = self.graph.call_function(target, args, kwargs)
         node.meta = {key: expansion.meta[key] for key in _KEPT_META if key in expansion.meta}
-        node.meta["val"] = value
+        fakes = map_arg((args, kwargs), lambda arg: arg.meta["val"])
+        with expansion.mode, torch.no_grad():
+            node.meta["val"] = target(*fakes[0], **fakes[1])
         expansion.nodes.append(node)
         return node
+
+    def _trace(self, call: CustomCall) -> GraphModule:
+        key = trace_key(call)
+        gm = self._traced.get(key)
+        if gm is None:
+            gm = self._traced.setdefault(key, trace_call(call))
+        return gm
 
     def _undo(self, expansion: Expansion) -> None:
         first = expansion.nodes[0]
@@ -179,7 +200,6 @@ class Expansions:
             other.kwargs = map_arg(other.kwargs, lambda arg: replaced.get(arg, arg))
         for inlined in reversed(expansion.nodes):
             self.graph.erase_node(inlined)
-        self.put_back.append(node.name)
 
 
 def _outputs(gm: GraphModule) -> list[Node]:

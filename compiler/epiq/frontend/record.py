@@ -26,8 +26,8 @@ class CompilationRecord:
     symbol, reason) for each program that was not used. num_rows: rows of each program for the
     traced shapes. kernels: key of the kernel of each program, "" where refused. left_alone: why
     the whole graph stays with Inductor, "" if it does not. nodes_before, nodes_after: calls in the
-    FX graph. unwrapped: the custom ops that are part of programs. put_back: the nodes of those that
-    are not.
+    FX graph. unwrapped: the registered custom ops that programs hold. still_custom: those that
+    stay in the graph, each with the reason.
     """
 
     name: str
@@ -41,7 +41,7 @@ class CompilationRecord:
     nodes_after: int = 0
     opaque: tuple[str, ...] = field(default=())
     unwrapped: tuple[str, ...] = field(default=())
-    put_back: tuple[str, ...] = field(default=())
+    still_custom: tuple[tuple[str, str], ...] = field(default=())
 
     @property
     def used(self) -> list[RowProgram]:

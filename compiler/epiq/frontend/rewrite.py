@@ -45,7 +45,7 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
         expansions.undo(expansions.kept)
         raise
     record.unwrapped = tuple(str(expansion.call.unwrap.op) for expansion in expansions.kept)
-    record.put_back = tuple(expansions.put_back)
+    record.still_custom = tuple(expansions.left)
     if not plans or settings.dry_run:
         expansions.undo(expansions.kept)
     else:
@@ -60,13 +60,10 @@ def _plan(
     """The programs that replace parts of the graph; custom ops that these do not hold are put back."""
     # What comes back changes the programs: kernels are made for those that stay.
     while expansions.kept:
-        back = expansions.unfused(_plan_once(graph, settings, _prepare_nothing, record))
-        if not back:
+        if not expansions.put_back_unfused(_plan_once(graph, settings, _prepare_nothing, record)):
             break
-        expansions.undo(back)
     plans = _plan_once(graph, settings, prepare, record)
-    while back := expansions.unfused(plans):
-        expansions.undo(back)
+    while expansions.put_back_unfused(plans):
         plans = _plan_once(graph, settings, prepare, record)
     return plans
 

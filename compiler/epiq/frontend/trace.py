@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -22,14 +22,33 @@ class StaysError(Exception):
     """The call stays a call of its op; the message says why."""
 
 
-def trace_call(call: CustomCall) -> tuple[GraphModule, list[Node]]:
-    """The graph of the function, and the nodes of the arguments that its placeholders stand for.
+def argument_nodes(call: CustomCall) -> list[Node]:
+    """The arguments that are nodes, in the order of a traced function's placeholders."""
+    return [leaf for leaf in pytree.tree_leaves(call.arguments) if isinstance(leaf, Node)]
+
+
+def trace_key(call: CustomCall) -> Hashable:
+    """Calls with equal keys have one trace: it depends on the arguments' types and numbers alone."""
+    leaves, spec = pytree.tree_flatten(call.arguments)
+    return (call.unwrap, repr(spec), *(_leaf_key(leaf) for leaf in leaves))
+
+
+def _leaf_key(leaf: Any) -> Hashable:
+    if not isinstance(leaf, Node):
+        return (type(leaf).__name__, repr(leaf))
+    value = leaf.meta.get("val")
+    if not isinstance(value, Tensor):
+        return str(value)
+    return (value.dtype, value.device, str(tuple(value.shape)), str(value.stride()))
+
+
+def trace_call(call: CustomCall) -> GraphModule:
+    """The graph of the function for the arguments of `call`.
 
     Raises: UnwrapError if the function's results are not like the op's; StaysError.
     """
     leaves, spec = pytree.tree_flatten(call.arguments)
-    nodes = [leaf for leaf in leaves if isinstance(leaf, Node)]
-    fakes = [node.meta.get("val") for node in nodes]
+    fakes = [node.meta.get("val") for node in argument_nodes(call)]
     mode = torch._guards.detect_fake_mode(fakes)
     if mode is None:
         raise StaysError("the graph was not traced with fake tensors")
@@ -50,7 +69,7 @@ def trace_call(call: CustomCall) -> tuple[GraphModule, list[Node]]:
     except Exception as error:
         raise UnwrapError(f"the function for {call.unwrap.op} cannot be traced: {error}") from error
     gm.graph.eliminate_dead_code()
-    return gm, nodes
+    return gm
 
 
 def _functional(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,7 +42,7 @@ def report_of(records: Iterable[CompilationRecord]) -> Report:
 
 def _graph(record: CompilationRecord) -> GraphReport:
     if record.grouped is None:
-        return GraphReport(record.name, (), (), left_alone=record.left_alone)
+        return GraphReport(record.name, (), (), left_alone=record.left_alone, custom_ops=record.still_custom)
     used = {program.symbol for program in record.used}
     programs = zip(record.grouped.programs, record.num_rows, strict=True)
     return GraphReport(
@@ -51,6 +51,7 @@ def _graph(record: CompilationRecord) -> GraphReport:
         kernels=tuple(_kernel(program, rows) for program, rows in programs if program.symbol in used),
         refusals=record.refused,
         left_alone=record.left_alone,
+        custom_ops=record.still_custom,
     )
 
 

@@ -51,6 +51,7 @@ class GraphReport:
     """One graph that Dynamo made.
 
     refusals: (program, reason) for groups left to Inductor. left_alone: why all of it is, or "".
+    custom_ops: (op, reason) for registered custom ops that stay in the graph.
     """
 
     name: str
@@ -58,6 +59,7 @@ class GraphReport:
     kernels: tuple[KernelReport, ...]
     refusals: tuple[tuple[str, str], ...] = ()
     left_alone: str = ""
+    custom_ops: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def render(report: Report) -> RenderableType:
     for graph in report.graphs:
         if len(report.graphs) > 1:
             parts.append(Text(graph.name, style="bold"))
+        kept = Counter(graph.custom_ops).items()
+        parts += [Text(f"{count} x {op} stays a custom op: {reason}") for (op, reason), count in kept]
         if graph.left_alone:
             parts.append(Text(f"left to Inductor: {graph.left_alone}"))
             continue

@@ -3,6 +3,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "RowBody.h"
+#include "RowPairs.h"
 #include "RowTile.h"
 
 #include "epiq/Passes.h"
@@ -79,6 +80,7 @@ private:
   ImplicitLocOpBuilder builder;
   tt::FuncOp kernel;
   std::optional<RowTile> tile;
+  std::optional<RowPairs> pairs;
   std::optional<RowBody> arithmetic;
 };
 
@@ -172,6 +174,8 @@ SmallVector<Value> KernelBuilder::load(Value value, const RowView &view) {
       Value first = tile->firstPointer(address, described, chunk);
       return tile->fit(tt::LoadOp::create(builder, first), dims);
     }
+    if (pairs->isHalf(described, view))
+      return pairs->load(address, described, view, chunk, memoryType(element));
     Value pointers = tile->pointers(address, described, chunk);
     Value mask = tile->loadMask(described, chunk);
     Value padding;
@@ -253,6 +257,7 @@ void KernelBuilder::build() {
   kernel = buildFunction();
   builder.setInsertionPointToEnd(kernel.addEntryBlock());
   tile.emplace(builder, shape, schedule, numRows());
+  pairs.emplace(builder, shape, schedule, *tile, numRows());
   arithmetic.emplace(builder, shape, *tile);
 
   auto storeAll = [&](Value value) {

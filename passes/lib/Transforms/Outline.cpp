@@ -28,13 +28,33 @@ bool usedOutside(Value value, const OpSet &ops, const OpSet &others) {
   });
 }
 
+int64_t staticElements(Value value) {
+  int64_t elements = 1;
+  for (int64_t size : cast<RankedTensorType>(value.getType()).getShape())
+    elements *= ShapedType::isDynamic(size) ? 1 : size;
+  return elements;
+}
+
+// A widened scale: narrower than `ops` compute, and all that is read outside of
+// the value that it widens. A kernel for the cast alone would cost more.
+bool isWidenedScale(Operation *op, const OpSet &ops) {
+  if (!isa<arith::ExtFOp>(op) ||
+      !ops.contains(op->getOperand(0).getDefiningOp()))
+    return false;
+  bool isNarrow = llvm::any_of(ops, [&](Operation *other) {
+    return staticElements(other->getResult(0)) >
+           staticElements(op->getResult(0));
+  });
+  return isNarrow && !usedOutside(op->getOperand(0), ops, OpSet());
+}
+
 // The values that must be results so that `value` can be had outside.
 void collectNeeded(Value value, const OpSet &ops,
                    llvm::SetVector<Value> &needed) {
   Operation *op = value.getDefiningOp();
   if (!op || !ops.contains(op) || isSplat(value) || needed.contains(value))
     return;
-  if (!isFree(op)) {
+  if (!isFree(op) || isWidenedScale(op, ops)) {
     needed.insert(value);
     return;
   }
