@@ -15,6 +15,9 @@ SCHEMAS = {
     "dynamic_per_token_scaled_fp8_quant": (
         "(Tensor! result, Tensor input, Tensor! scale, Tensor? scale_ub) -> ()"
     ),
+    "per_token_group_fp8_quant": (
+        "(Tensor input, Tensor! output_q, Tensor! output_s, int group_size, float eps) -> ()"
+    ),
     "group_quant": "(Tensor input, int group_size=128) -> (Tensor, Tensor)",
     "scaled": "(Tensor input, *, float factor) -> Tensor",
 }
@@ -51,6 +54,14 @@ def dynamic_per_token_scaled_fp8_quant(
     return (wide / scale).clamp(-448.0, 448.0).to(E4M3), scale
 
 
+def per_token_group_fp8_quant(
+    input: Tensor, output_q: Tensor, output_s: Tensor, group_size: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    groups = input.float().unflatten(-1, (-1, group_size))
+    scale = groups.abs().amax(-1, keepdim=True).clamp(min=eps) / 448.0
+    return (groups / scale).clamp(-448.0, 448.0).to(E4M3).flatten(-2), scale.squeeze(-1)
+
+
 def group_quant(input: Tensor, group_size: int = 128) -> tuple[Tensor, Tensor]:
     groups = input.float().unflatten(-1, (-1, group_size))
     scale = groups.abs().amax(-1, keepdim=True).clamp(min=1e-10) / 448.0
@@ -63,7 +74,7 @@ def scaled(input: Tensor, *, factor: float) -> Tensor:
 
 FUNCTIONS = {fn.__name__: fn for fn in (
     rms_norm, fused_add_rms_norm, silu_and_mul, static_scaled_fp8_quant,
-    dynamic_per_token_scaled_fp8_quant, group_quant, scaled,
+    dynamic_per_token_scaled_fp8_quant, per_token_group_fp8_quant, group_quant, scaled,
 )}  # fmt: skip
 
 

@@ -18,13 +18,16 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from epiq.frontend.cse import is_view, writes_memory
-from epiq.frontend.custom_op import CustomCall, read_call
+from epiq.frontend.custom_op import CustomCall, View, read_call, registered_op
 from epiq.frontend.plan import Plan
 from epiq.frontend.trace import StaysError, argument_nodes, check_results, trace_call, trace_key
 
 # What the nodes of an expansion take over from the op's node: where it stands in the user's code.
 _KEPT_META = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
 _ALIAS = torch.ops.aten.alias.default
+_CLONE = torch.ops.aten.clone.default
+_PERMUTE = torch.ops.aten.permute.default
+_VIEW = torch.ops.aten.view.default
 
 
 @dataclass
@@ -62,6 +65,8 @@ class Expansions:
             call = read_call(node)
             if call is not None:
                 self._expand(call)
+            elif unwrap := registered_op(node):
+                self.left.append((str(unwrap.op), "it writes a part of a tensor, or one tensor twice"))
 
     def undo(self, expansions: Iterable[Expansion]) -> None:
         for expansion in list(expansions):
@@ -72,9 +77,8 @@ class Expansions:
         """Makes the expansions final: the aliases that mark their results go."""
         for expansion in self.kept:
             for alias in expansion.results.values():
-                if alias.target is _ALIAS:
-                    alias.replace_all_uses_with(alias.args[0])  # type: ignore[arg-type]
-                    self.graph.erase_node(alias)
+                alias.replace_all_uses_with(alias.args[0])  # type: ignore[arg-type]
+                self.graph.erase_node(alias)
 
     def put_back_unfused(self, plans: list[Plan]) -> bool:
         """Undoes the expansions that do not all end up in programs, or in programs that hold nothing else."""
@@ -100,12 +104,15 @@ class Expansions:
 
     def _expand(self, call: CustomCall) -> None:
         node = call.node
+        views = self._view_arguments(call)
         try:
             gm = self._trace(call)
             outputs = _outputs(gm)
             check_results(call, [output.meta["val"] for output in outputs])
         except StaysError as error:
             self.left.append((str(call.unwrap.op), str(error)))
+            for view in views:
+                self.graph.erase_node(view)
             return
         items: dict[Any, dict[str, Any]] = {
             user.args[1]: dict(user.meta) for user in node.users if user.target is operator.getitem
@@ -113,15 +120,21 @@ class Expansions:
         mode = torch._guards.detect_fake_mode([arg.meta["val"] for arg in argument_nodes(call)])
         assert mode is not None, "trace_call has refused it"
         expansion = Expansion(call, mode, node.args, dict(node.kwargs), dict(node.meta), items)
+        expansion.nodes.extend(views)
         with self.graph.inserting_before(node):
             inlined = self._inline(gm, argument_nodes(call), expansion)
-            own = set(expansion.nodes)
+            own = set(expansion.nodes).difference(views)
+            by_place = {call.place_of(name): view for name, view in call.views.items()}
             for index, place in sorted(call.read_places().items()):
                 source = inlined[outputs[place]]
                 # What is an argument, or another result, must become a tensor of its own.
-                is_new = source in own and source not in (r.args[0] for r in expansion.results.values())
-                target = _ALIAS if is_new else torch.ops.aten.clone.default
-                expansion.results[index] = self._add(expansion, target, (source,), {})
+                is_new = source in own
+                own.discard(source)
+                if not is_new:
+                    source = self._add(expansion, _CLONE, (source,), {})
+                if place in by_place:
+                    source = self._put_in_place(expansion, by_place[place], source)
+                expansion.results[index] = self._add(expansion, _ALIAS, (source,), {})
         if call.places is None:
             node.replace_all_uses_with(expansion.results[0])
         for user in list(node.users):
@@ -131,6 +144,30 @@ class Expansions:
             self.graph.erase_node(user)
         self.graph.erase_node(node)
         self.kept.append(expansion)
+
+    def _view_arguments(self, call: CustomCall) -> list[Node]:
+        """Puts views of written tensors into the graph, for arguments that are such; the call takes them."""
+        found = []
+        for name, view in call.views.items():
+            base = call.arguments[name]
+            with self.graph.inserting_before(call.node):
+                if view.order is not None:
+                    seen = self.graph.call_function(_PERMUTE, (base, list(view.order)))
+                else:
+                    seen = self.graph.call_function(_VIEW, (base, list(view.sizes)))
+            seen.meta["val"] = view.of(base.meta["val"])
+            call.arguments[name] = seen
+            found.append(seen)
+        return found
+
+    def _put_in_place(self, expansion: Expansion, view: View, value: Node) -> Node:
+        """The tensor of which `value` is the new view."""
+        if view.order is not None:
+            turned = self._add(expansion, _PERMUTE, (value, list(view.inverse)), {})
+            return self._add(expansion, _CLONE, (turned,), {"memory_format": torch.contiguous_format})
+        sizes = _sizes(self.graph)
+        base_sizes = [sizes.get(str(size), size) for size in view.base_sizes]
+        return self._add(expansion, _VIEW, (value, base_sizes), {})
 
     def _inline(self, gm: GraphModule, arguments: list[Node], expansion: Expansion) -> dict[Node, Node]:
         """The nodes of `gm` as nodes of the graph."""
