@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 import user_kernels as kernels
 from test_fused_kernels import TILE, K, M, N, operands, results
+from triton.tools.tensor_descriptor import TensorDescriptor
 from unfused import run_kernel, same_bits
 
 import epiq
@@ -155,3 +156,14 @@ def test_wrong_arguments_of_fuse():
         fused.specialize(*operands()[:2], None, *ARGS, q=torch.zeros(M, N), **TILE)
     with pytest.raises(ValueError, match="not specialized yet"):
         epiq.fuse(kernels.matmul_grouped, "c_ptr", QUANTIZE).ir()
+
+
+def test_a_descriptor_is_not_left_out():
+    """None stands for a pointer: the block of a descriptor is part of the kernel's types."""
+    a, b, _ = operands()
+    q, scale = results(M, N, FP8_GROUP128)
+    a_desc = TensorDescriptor.from_tensor(a, [32, 32])
+    b_desc = TensorDescriptor.from_tensor(b.t().contiguous(), [128, 32])
+    fused = epiq.fuse(kernels.matmul_host_descriptor, output="c_desc", epilogue=QUANTIZE)
+    with pytest.raises(ValueError, match="for c_desc, which is None: where it takes a descriptor pass one"):
+        fused[(9,)](a_desc, b_desc, None, M, N, K, q=q, scale=scale, BLOCK_M=32, BLOCK_N=128, BLOCK_K=32)

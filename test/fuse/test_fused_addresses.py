@@ -179,13 +179,26 @@ def test_one_value_a_row():
     assert same_bits(found, out.float() * 3.0)
 
 
-def test_rows_of_another_length_than_the_results():
-    """The kernel's rows are 64 elements apart; the results are for rows of 128."""
-    x = randn(8, 128)
+@pytest.mark.parametrize(("stride", "columns"), [(64, 128), (256, 128)], ids=["shorter", "longer"])
+def test_rows_of_another_length_than_the_results(stride, columns):
+    """Longer rows may be several of ours: what is not a row for the kernel has no address."""
+    x = randn(8, 256)
+    fused = epiq.fuse(unspecialized, output="out", epilogue=epiq.Quantize(FP8_GROUP64))
+    q = torch.zeros(8, columns, dtype=torch.float8_e4m3fn)
+    args = {"x": x, "stride_m": stride, "stride_n": 1, "BM": 8, "BN": 64, "q": q, "scale": torch.zeros(8, 2)}
+    with pytest.raises(ValueError, match=f"stores rows of out {stride} elements apart, .* have rows of 128"):
+        fused[(1,)](out=None, **args)
+
+
+def test_padded_rows():
+    """The output itself says that its rows are padded."""
+    x, out = randn(8, 256), zeros(8, 256)[:, :128]
     fused = epiq.fuse(unspecialized, output="out", epilogue=epiq.Quantize(FP8_GROUP64))
     q, scale = torch.zeros(8, 128, dtype=torch.float8_e4m3fn), torch.zeros(8, 2)
-    with pytest.raises(ValueError, match=r"stores rows of out 64 elements apart, but .* rows of 128 columns"):
-        fused[(1,)](x=x, out=None, stride_m=64, stride_n=1, BM=8, BN=64, q=q, scale=scale)
+    args = {"x": x, "out": out, "stride_m": 256, "stride_n": 1, "BM": 8, "BN": 128}
+    fused[(1,)](**args, q=q, scale=scale)
+    run_kernel(unspecialized, (1,), **args)
+    assert same_bits(q, epiq.quantize(out, FP8_GROUP64)[0])
 
 
 @triton.jit

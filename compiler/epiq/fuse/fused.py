@@ -142,11 +142,17 @@ class Fused:
 
     def _check_geometry(self, call: _Call, specialization: Specialization, bound: Bound) -> None:
         """What the kernel's strides say of the output must go with the epilogue's tensors."""
+        rows = call.layouts[0].rows
+        given = bound.values[self.output]
+        padded = isinstance(given, Tensor) and given.ndim > 1 and given.device.type != "meta"
         for apart in specialization.strides(bound):
-            if abs(apart) < call.columns:
+            # Twice as far apart, say, may be two of our rows in one of the kernel's, side by side.
+            several = rows > 1 and apart > call.columns and apart % call.columns == 0 and not padded
+            if abs(apart) < call.columns or several:
                 raise ValueError(
                     f"{self.kernel.name} stores rows of {self.output} {apart} elements apart, but the "
-                    f"tensors of the epilogue are for rows of {call.columns} columns"
+                    f"tensors of the epilogue have rows of {call.columns}: give them rows of {apart}, or, "
+                    f"where its rows are padded, {self.output} itself"
                 )
         if not specialization.flat:
             return
@@ -215,17 +221,31 @@ class Fused:
             if specialization.holds_for(bound):
                 self._last = specialization
                 return specialization, bound
-        made = specialize(
-            bound,
-            self.output,
-            text,
-            keep_output=self.keep_output,
-            columns=call.columns,
-            divisibility=divisibility,
-        )
+        made = self._compile(bound, call, text, divisibility)
         known.append(made)
         self._last = made
         return made, bound
+
+    def _compile(self, bound: Bound, call: _Call, text: str, divisibility: Sequence[int]) -> Specialization:
+        from triton.compiler.errors import CompilationError
+
+        try:
+            return specialize(
+                bound,
+                self.output,
+                text,
+                keep_output=self.keep_output,
+                columns=call.columns,
+                divisibility=divisibility,
+            )
+        except CompilationError as error:
+            given = bound.values[self.output]
+            if not isinstance(given, Tensor) or given.device.type != "meta":
+                raise
+            raise ValueError(
+                f"{self.kernel.name} does not compile with a pointer for {self.output}, which is None: where "
+                "it takes a descriptor pass one, through which nothing is stored"
+            ) from error
 
     def _bind(self, call: _Call, choice: Choice) -> Bound:
         from triton.backends.compiler import GPUTarget
