@@ -148,6 +148,16 @@ def test_producer(index: int, name: str) -> None:
     assert all(remark.startswith("fused: ") for remark in remarks)
 
 
+@pytest.mark.parametrize("name", ["add_layer_norm", "swiglu_interleaved", "column_gate"])
+def test_any_number_of_tokens(name: str) -> None:
+    fn, shapes, dtype = PRODUCERS[name]
+    args = [normal(shape, dtype, seed) for seed, shape in enumerate(shapes)]
+    for arg in args:
+        if arg.dim() > 1:
+            torch._dynamo.mark_dynamic(arg, 0)
+    check_one_kernel(quantized(fn, FP8_GROUP128), *args)
+
+
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
 def test_one_format_becomes_another(fmt: QuantFormat) -> None:
     q, scale = quantize(normal((ROWS, H), BF16, 0), FP8_GROUP128)

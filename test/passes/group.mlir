@@ -398,3 +398,22 @@ func.func @no_group_l6_cast(%x: tensor<?x256xf32>) -> (tensor<?x256xf8E4M3FN>, t
   %q1 = arith.truncf %a : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
   return %q1, %q0 : tensor<?x256xf8E4M3FN>, tensor<?x256xf8E5M2>
 }
+
+// A rounding of what the program computes is one of its results, and so is a
+// widened scale: neither needs a kernel of its own.
+// CHECK-LABEL: @results_as_they_are_used
+func.func @results_as_they_are_used(%x: tensor<?x256xf32>) -> (tensor<?x256xf8E4M3FN>, tensor<?x256xbf16>, tensor<?x1xf32>) {
+  // CHECK-NEXT: %[[P:.*]]:3 = epiq.row_program @fused_exp_div_quantize_{{[0-9]+}} (%arg0)
+  // CHECK-SAME: -> (tensor<?x256xbf16>, tensor<?x1xf32>, tensor<?x256xf8E4M3FN>)
+  // CHECK: return %[[P]]#2, %[[P]]#0, %[[P]]#1
+  %e = math.exp %x : tensor<?x256xf32>
+  %r = arith.truncf %e : tensor<?x256xf32> to tensor<?x256xbf16>
+  %m = epiq.reduce max %e dims [1] keep : tensor<?x256xf32> to tensor<?x1xf32>
+  %s = arith.truncf %m : tensor<?x1xf32> to tensor<?x1xbf16>
+  %w = arith.extf %s : tensor<?x1xbf16> to tensor<?x1xf32>
+  %b = epiq.broadcast %w : tensor<?x1xf32> to tensor<?x256xf32>
+  %d = arith.divf %e, %b : tensor<?x256xf32>
+  // expected-remark @+1 {{fused: cast(e4m3) into div + exp}}
+  %q = arith.truncf %d : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
+  return %q, %r, %w : tensor<?x256xf8E4M3FN>, tensor<?x256xbf16>, tensor<?x1xf32>
+}
