@@ -67,18 +67,12 @@ CASES = [
     *(Case(m, 28672, 4096, FP8, "block", True) for m in (16, 64, 512, 8192)),
 ]
 SMOKE = [Case(3, 256, 128, FP8, "block", True), Case(5, 128, 64, torch.bfloat16, "none", False)]
-# Further configs that --tune tries, by what is named in a rule of the table.
+# Further configs that --tune tries: rows, stages and tiles down of the Gluon kernel; tiles and warps of the
+# Triton ones, with and without gate and up.
+GLUON = [(128, 4, 4), (128, 4, 16), (128, 3, 8), (64, 5, 8)]
 TILES = {
-    True: [(64, 256, 4), (64, 256, 8), (128, 256, 8)],
-    False: [
-        (64, 64, 4),
-        (64, 128, 4),
-        (128, 128, 4),
-        (128, 128, 8),
-        (128, 256, 8),
-        (64, 256, 4),
-        (256, 128, 8),
-    ],
+    True: [(64, 256, 4), (128, 256, 8)],
+    False: [(64, 128, 4), (128, 128, 8), (128, 256, 8)],
 }
 
 
@@ -242,12 +236,14 @@ def configs_to_try(operands: Operands) -> list[Config]:
     found = list(candidates(operands))
     chosen = choose(operands)
     depth = 128 if operands.a.dtype == FP8 else 64
+    for block_m, stages, group_m in GLUON:
+        found.append(Config(block_m, 256, depth, 4, stages, group_m, persistent=True, kernel="gluon"))
     for block_m, block_n, warps in TILES[operands.gate_up]:
         if (operands.m <= 64 and block_m > 64) or (operands.m > 64 and block_n < 128):
             continue
         if operands.scales == "block" and not operands.gate_up and block_n > 128:
             continue
-        for stages in (3, 4, 5, 6):
+        for stages in (3, 4, 6):
             stage_bytes = (block_m + block_n) * depth * operands.a.element_size()
             if not 2 << 16 <= stages * stage_bytes + 0x4000 <= 227 << 10 and stages != 3:
                 continue
