@@ -3,8 +3,8 @@
 The pass fuses the epilogue into a kernel that loads a tile and stores it. What it makes of that store, with
 its rules, rounding points and masks, is what a Gluon kernel has to compute on a tile of its own, so it is
 taken over op by op. Only layouts are new. What comes from the tile keeps the layout of the tile, as far as
-Gluon infers it. Addresses and masks come from ranges, which have the layout that their use asks for: a wide
-tile is stored in 16-byte pieces, in rows; anything else where the tile has it.
+Gluon infers it. Addresses and masks come from ranges, which have the layout that their use asks for: that in
+which a tile goes to memory.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class _Writer:
         shape = _shape(value.type)
         if len(shape) != 2:
             raise UnsupportedError(f"a store of rank {len(shape)} has no form in an epilogue in Gluon")
-        place = _rows_layout(shape, _element(value.type)) or _OF_TILE
+        place = _memory_layout(shape, _element(value.type))
         stored = f"gl.convert_layout({self.value(value)}, {place})"
         where = f", mask={self.at(mask[0], place)}" if mask else ""
         self.lines.append(f"gl.store({self.at(pointer, place)}, {stored}{where})")
@@ -262,7 +262,7 @@ class _Writer:
             return f"gl.reshape({self._half(value, op)}, {shape})"
         operands = list(op.operands)
         if op.name == "tt.reshape":
-            return f"gl.reshape({self._spread(operands[0])}, {shape})"
+            return f"gl.reshape({self.value(operands[0])}, {shape})"
         if op.name == "tt.expand_dims":
             return f"gl.expand_dims({self.value(operands[0])}, {op.attributes['axis'].value})"
         if op.name == "tt.broadcast":
@@ -277,9 +277,6 @@ class _Writer:
             return f"gl.where({mask}, {chosen[0]}, {chosen[1]})"
         return self._elementwise(op, [self.value(operand) for operand in operands])
 
-    def _spread(self, value: Any) -> str:
-        return self.value(value)
-
     def _loaded(self, op: Any) -> str:
         pointer, *rest = op.operands
         if _is_tile(op):
@@ -288,12 +285,14 @@ class _Writer:
                     "an epilogue of gate and up in Gluon reads its halves, not the whole tile"
                 )
             return "y"
-        arguments = [self.at(pointer, _OF_TILE)]
+        kind = op.results[0].type
+        place = _memory_layout(_shape(kind), _element(kind))
+        arguments = [self.at(pointer, place)]
         if rest:
-            arguments.append(f"mask={self.at(rest[0], _OF_TILE)}")
+            arguments.append(f"mask={self.at(rest[0], place)}")
         if len(rest) > 1:
-            arguments.append(f"other={self.at(rest[1], _OF_TILE)}")
-        return f"gl.load({', '.join(arguments)})"
+            arguments.append(f"other={self.at(rest[1], place)}")
+        return f"gl.convert_layout(gl.load({', '.join(arguments)}), {_OF_TILE})"
 
     def _half(self, value: Any, op: Any) -> str:
         """One of the two halves of the tile, which the kernel has apart."""
@@ -371,10 +370,16 @@ def _constant(attribute: Any) -> str:
     return repr(number)
 
 
-def _rows_layout(shape: Sequence[int], element: str) -> str | None:
-    """A layout in which each thread stores 16 bytes of a row; None for a tile too narrow for it."""
+def _memory_layout(shape: Sequence[int], element: str) -> str:
+    """The layout in which a tile goes to memory: 16 bytes of a row a thread, or, where it is narrow, a row.
+
+    The tile's own layout would do, but there a thread has a narrow tile many times over, and each time is a
+    store.
+    """
+    if shape[0] == 1:
+        return f"gl.BlockedLayout([1, 1], [1, {_THREADS}], [1, {_WARPS}], [1, 0])"
     lanes = _STORE_BYTES * 8 // _BITS[element]
     if shape[1] < lanes:
-        return None
+        return f"gl.BlockedLayout([1, {shape[1]}], [{_THREADS}, 1], [{_WARPS}, 1], [1, 0])"
     across = min(shape[1] // lanes, _THREADS)
     return f"gl.BlockedLayout([1, {lanes}], [{_THREADS // across}, {across}], [{_WARPS}, 1], [1, 0])"

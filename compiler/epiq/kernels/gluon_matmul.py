@@ -123,14 +123,39 @@ def _sum(
 
 
 @gluon.jit
+def _places(
+    tile, GROUP: gl.constexpr, M, N, GATE_UP: gl.constexpr, GROUPS: gl.constexpr, GROUP_M: gl.constexpr
+):
+    """Of a group's part of a tile: the row, the column, the rows of `b` that its two halves begin with."""
+    row, col = _tile_place(tile, M, N, ROWS * GROUPS, GROUP_M)
+    left_row, right_row = col, col + HALF
+    if GATE_UP:
+        left_row, right_row = col // 2, N // 2 + col // 2
+    return row + GROUP * ROWS, col, left_row, right_row
+
+
+@gluon.jit
+def _scale_pointers(
+    a_scale, b_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT: gl.constexpr
+):
+    """Where the block scales of a part of a tile begin: those of its rows, of the left and the right half."""
+    rows = gl.minimum(row + gl.arange(0, ROWS, gl.SliceLayout(1, LAYOUT)), M - 1)
+    last = (N - 1) // 128
+    left_scales = b_scale + gl.minimum(left_row // 128, last) * stride_bn
+    right_scales = b_scale + gl.minimum(right_row // 128, last) * stride_bn
+    return a_scale + rows.to(gl.int64) * stride_am, left_scales, right_scales
+
+
+@gluon.jit
 def _block_scaled_sum(
     a_bufs, b_halves, full, empty, turn, stage, phase, count, a_scales, left_scales, right_scales,
-    stride_ak, stride_bk, K,
+    by_row, by_left, by_right, stride_ak, stride_bk, K,
     GROUP: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr, LAYOUT: gl.constexpr,
 ):  # fmt: skip
     """The sum for two halves, each 128-deep partial product of which is scaled before it is added.
 
     The groups take turns at the tensor cores: one adds its partial product while the other's is computed.
+    by_row, by_left, by_right: the first scales, loaded ahead as all are.
     """
     left = gl.zeros([ROWS, HALF], gl.float32, LAYOUT)
     right = gl.zeros([ROWS, HALF], gl.float32, LAYOUT)
@@ -138,7 +163,6 @@ def _block_scaled_sum(
     # False, which only the run knows: with a constant ptxas would give the partial product other registers.
     never = K < 0
     last = gl.cdiv(K, 128) - 1
-    by_row, by_left, by_right = gl.load(a_scales), gl.load(left_scales), gl.load(right_scales)
     for k in range(last + 1):
         ahead = gl.minimum(k + 1, last)
         next_row = gl.load(a_scales + ahead * stride_ak)
@@ -206,24 +230,26 @@ def _consume(
     DEPTH: gl.constexpr = 256 // a_bufs.dtype.primitive_bitwidth
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, HALF, DEPTH])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 2 * HALF, DEPTH])
-    BLOCK_M: gl.constexpr = ROWS * GROUPS
     stage, phase, count = 0, 0, 0
+    row, col, left_row, right_row = _places(gl.program_id(0), GROUP, M, N, GATE_UP, GROUPS, GROUP_M)
+    if SCALES == "block":
+        a_at, left_at, right_at = _scale_pointers(
+            a_scale, b_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT
+        )
+        by_row, by_left, by_right = gl.load(a_at), gl.load(left_at), gl.load(right_at)
     for i in range(num_tiles):
-        row, col = _tile_place(gl.program_id(0) + i * PROGRAMS, M, N, BLOCK_M, GROUP_M)
-        row += GROUP * ROWS
-        left_row, right_row = col, col + HALF
-        if GATE_UP:
-            left_row, right_row = col // 2, N // 2 + col // 2
+        ahead = gl.program_id(0) + gl.minimum(i + 1, num_tiles - 1) * PROGRAMS
+        next_row, next_col, next_left, next_right = _places(ahead, GROUP, M, N, GATE_UP, GROUPS, GROUP_M)
         if SCALES == "block":
-            rows = gl.minimum(row + gl.arange(0, ROWS, gl.SliceLayout(1, LAYOUT)), M - 1)
-            last = (N - 1) // 128
             left, right, stage, phase, count = _block_scaled_sum(
-                a_bufs, b_halves, full, empty, turn, stage, phase, count,
-                a_scale + rows.to(gl.int64) * stride_am,
-                b_scale + gl.minimum(left_row // 128, last) * stride_bn,
-                b_scale + gl.minimum(right_row // 128, last) * stride_bn,
-                stride_ak, stride_bk, K, GROUP, GROUPS, STAGES, LAYOUT,
+                a_bufs, b_halves, full, empty, turn, stage, phase, count, a_at, left_at, right_at,
+                by_row, by_left, by_right, stride_ak, stride_bk, K, GROUP, GROUPS, STAGES, LAYOUT,
             )  # fmt: skip
+            # The next tile's first scales are on their way while the epilogue computes.
+            a_at, left_at, right_at = _scale_pointers(
+                a_scale, b_scale, stride_am, stride_bn, next_row, next_left, next_right, M, N, LAYOUT
+            )
+            by_row, by_left, by_right = gl.load(a_at), gl.load(left_at), gl.load(right_at)
         else:
             acc, stage, phase = _sum(
                 a_bufs, b_bufs, full, empty, stage, phase, K, GROUP, GROUPS, STAGES, WIDE
@@ -236,6 +262,7 @@ def _consume(
         else:
             EPILOGUE(left, left, row // ROWS, col // HALF, M, N, extras)
             EPILOGUE(right, right, row // ROWS, col // HALF + 1, M, N, extras)
+        row, col, left_row, right_row = next_row, next_col, next_left, next_right
 
 
 @gluon.jit
