@@ -157,6 +157,30 @@ def liger_moe_down() -> Case:
     )  # fmt: skip
 
 
+def liger_moe_up() -> Case:
+    """Two accumulators in a loop, gate and up; what is fused is the product of both."""
+    tokens, hidden, inner = 32, 64, 128
+    i32 = torch.int32
+    return Case(
+        "liger-kernel",
+        configured(
+            "liger_kernel.ops.fused_moe_kernels:_fused_up_proj_swiglu_kernel", bare=2, BLOCK_N=64, BLOCK_K=32
+        ),
+        (3, 2),
+        {"x_ptr": randn(tokens, hidden), "gate_up_proj_ptr": randn(2, 2 * inner, hidden),
+         "x_gather_idx_ptr": torch.arange(tokens, dtype=i32).flip(0),
+         "expert_start_ptr": torch.tensor([0, 20, 32], dtype=i32),
+         "tile_row_start_ptr": torch.tensor([0, 16, 20], dtype=i32),
+         "tile_expert_ptr": torch.tensor([0, 0, 1], dtype=i32),
+         "pre_act_ptr": torch.zeros(tokens, 2 * inner, dtype=torch.bfloat16),
+         "post_act_ptr": torch.zeros(tokens, inner, dtype=torch.bfloat16), "H_dim": hidden, "I_dim": inner,
+         "stride_x_T": hidden, "stride_x_H": 1, "stride_w_E": 2 * inner * hidden, "stride_w_N": hidden,
+         "stride_w_K": 1, "stride_pre_TK": 2 * inner, "stride_pre_N": 1, "stride_post_TK": inner,
+         "stride_post_N": 1, "BLOCK_M": 16},
+        "post_act_ptr", quantize(FP8_GROUP64), has_dot=True,
+    )  # fmt: skip
+
+
 def liger_mhc() -> Case:
     rows, k, cols = 20, 64, 64
     y = torch.zeros(rows, cols, dtype=torch.float32)
@@ -200,6 +224,21 @@ def fla_chunk_o() -> Case:
          "chunk_indices": None, "scale": 0.125, "T": t, "H": h, "HV": h, "K": k, "V": v, "BT": bt,
          "STATE_V_FIRST": False},
         "o", quantize(FP8_GROUP64), has_dot=True,
+    )  # fmt: skip
+
+
+def fla_chunk_h() -> Case:
+    """The states of chunked linear attention, (B, NT, H, K, V): stored in the loop that makes them."""
+    b, t, h, k, v, bt = 1, 64, 2, 64, 64, 32
+    states = torch.zeros(b * (t // bt) * h * k, v, dtype=torch.bfloat16)
+    return Case(
+        "fla-core", configured("fla.ops.common.chunk_h:chunk_fwd_kernel_h", bare=3, BK=64, BV=64),
+        (b * h,),
+        {"k": randn(b, t, h, k), "v": randn(b, t, h, v, seed=1), "h": states, "g": None, "g_gamma": None,
+         "gk": None, "gv": None, "h0": None, "ht": None, "cu_seqlens": None, "split_offsets": None, "T": t,
+         "H": h, "K": k, "V": v, "BT": bt, "BS": bt, "USE_G": False, "USE_G_GAMMA": False,
+         "USE_GK": False, "USE_GV": False, "STATE_V_FIRST": False},
+        "h", quantize(FP8_GROUP64), has_dot=True,
     )  # fmt: skip
 
 
@@ -295,6 +334,7 @@ def conch_rms_norm() -> Case:
 
 
 CASES = (
-    liger_rms_norm, liger_geglu, liger_layer_norm, liger_moe_down, liger_mhc, fla_matmul, fla_chunk_o,
-    fla_attention, torchao_int_mm, torchao_scaled_int_mm, torchao_matmul, conch_silu_and_mul, conch_rms_norm,
+    liger_rms_norm, liger_geglu, liger_layer_norm, liger_moe_down, liger_moe_up, liger_mhc, fla_matmul,
+    fla_chunk_o, fla_chunk_h, fla_attention, torchao_int_mm, torchao_scaled_int_mm, torchao_matmul,
+    conch_silu_and_mul, conch_rms_norm,
 )  # fmt: skip
