@@ -55,7 +55,7 @@ def test_one_kernel_without_spills(programs, name, width):
     assert not record.refused
     for target in (Target(90), Target(100)):
         schedule = default_schedule(program, TOKENS, target)
-        text = lower(program, schedule)
+        text = lower(program, schedule, target=target)
         compiled = compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
         report = ptxas_report(compiled)
         assert (report.spill_stores, report.spill_loads) == (0, 0), report

@@ -297,8 +297,15 @@ def test_what_is_not_known_is_opaque(name: str) -> None:
 
 
 def test_values_beyond_e4m3_saturate() -> None:
-    """As torch and the hardware do; a wider fp8 goes to infinity in torch alone, and stays opaque."""
+    """As torch and the hardware do."""
     x = torch.tensor([[0.0, 447.0, -448.0, 464.0, 464.1, -465.0, 1e30, INF, NAN, 5.0]])
     check(lambda x: x.to(E4M3), x)
     check(lambda x: x.bfloat16().to(E4M3), x)
-    assert imported(lambda x: x.to(torch.float8_e5m2), x).opaque
+
+
+def test_signs_and_bytes_of_packed_values() -> None:
+    x = torch.tensor([[0.0, -0.0, 1.0, -1.0, INF, -INF, NAN, -NAN]])
+    check(torch.signbit, x)
+    check(torch.signbit, x.bfloat16())
+    graph = imported(lambda x: x.view(torch.float4_e2m1fn_x2).flatten(), torch.zeros(2, 4, dtype=torch.uint8))
+    assert not graph.opaque

@@ -22,16 +22,18 @@ class Levels:
 def dump(program: RowProgram, folder: Path | str, targets: Sequence[Target], schedule: Schedule) -> Levels:
     """Compiles a row program for each target and writes each level.
 
-    Files, by the program's name: NAME.epiq.mlir, the row program; NAME.ttir, Triton IR as lowered;
-    NAME.sm_90a.clean.ttir, the same after Triton's cleanup; NAME.sm_90a.ptx; NAME.sm_90a.cubin.
+    Files, by the program's name: NAME.epiq.mlir, the row program; NAME.ttir, Triton IR as lowered, or
+    NAME.sm_90a.ttir where it differs between the targets; NAME.sm_90a.clean.ttir, the same after Triton's cleanup; NAME.sm_90a.ptx; NAME.sm_90a.cubin.
     Raises: OSError if the folder cannot be written, CompileError if Triton refuses the IR.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text = lower(program, schedule)
-    contents: dict[str, str | bytes] = {f"{program.name}.epiq.mlir": program.ir, f"{program.name}.ttir": text}
+    texts = {target: lower(program, schedule, target=target) for target in targets}
+    contents: dict[str, str | bytes] = {f"{program.name}.epiq.mlir": program.ir}
+    is_common = len(set(texts.values())) == 1
     kernels = []
-    for target in targets:
+    for target, text in texts.items():
+        contents[f"{program.name}.ttir" if is_common else f"{program.name}.{target.name}.ttir"] = text
         compiled = compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
         kernels.append(compiled)
         stem = f"{program.name}.{target.name}"

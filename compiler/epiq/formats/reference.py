@@ -39,12 +39,11 @@ def quantize(
     _check_input(x, fmt)
     if fmt.static:
         given = _one_value("scale", scale, fmt, x)
-        # One value of shape (1,) broadcasts as it is; a reshape would be one more op to look through.
-        factor = given if given.dim() <= min(x.dim(), 1) else given.reshape(())
+        factor = _spread(given, x)
         return _cast(_apply(x.to(torch.float32), factor, fmt), fmt).contiguous(), given
     if scale is not None:
         raise ValueError(f"{fmt.name} computes its scales, got scale = {_describe(scale)}")
-    multiplier = _one_value("global_scale", global_scale, fmt, x).reshape(()) if fmt.global_scale else None
+    multiplier = _spread(_one_value("global_scale", global_scale, fmt, x), x) if fmt.global_scale else None
     if multiplier is None and global_scale is not None:
         raise ValueError(f"{fmt.name} has no global scale, got global_scale = {_describe(global_scale)}")
 
@@ -139,6 +138,11 @@ def _one_value(name: str, given: Tensor | float | None, fmt: QuantFormat, x: Ten
     if given.device.type == "cpu" and not torch.compiler.is_compiling() and not given.item() > 0.0:
         raise ValueError(f"{name} must be positive, got {given.item()}")
     return given
+
+
+def _spread(given: Tensor, x: Tensor) -> Tensor:
+    """One value in a shape that broadcasts: (1,) does as it is, and a reshape is one more op to look through."""
+    return given if given.dim() <= min(x.dim(), 1) else given.reshape(())
 
 
 def _describe(value: Tensor | float) -> str:

@@ -18,7 +18,7 @@ from epiq.frontend.importer import import_graph
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
-from epiq.frontend.types import FP8_TYPES, static_shape
+from epiq.frontend.types import QUANTIZED_TYPES, static_shape
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.shapes import known_size
 
@@ -106,10 +106,10 @@ def _plan_once(graph: Graph, settings: Settings, prepare: Prepare, record: Compi
 
 
 def _has_quantization(graph: Graph) -> bool:
-    """Whether an fp8 value with elements is made in the graph: without one there is nothing to group."""
+    """Whether a quantized value with elements is made in the graph: without one there is nothing to group."""
     made = [node.meta.get("val") for node in graph.nodes if node.op == "call_function"]
     return any(
-        isinstance(fake, Tensor) and fake.dtype in FP8_TYPES and 0 not in static_shape(fake.shape)
+        isinstance(fake, Tensor) and fake.dtype in QUANTIZED_TYPES and 0 not in static_shape(fake.shape)
         for fake in made
     )
 
@@ -120,7 +120,9 @@ def _settle_row_widths(graph: Graph) -> None:
     `dynamic=True` leaves every size of a plain tensor open. Another width compiles again.
     """
     fakes = [fake for fake in (node.meta.get("val") for node in graph.nodes) if isinstance(fake, Tensor)]
-    widths: list[Any] = [fake.shape[-1] for fake in fakes if fake.dtype in FP8_TYPES and fake.dim() >= 2]
+    widths: list[Any] = [
+        fake.shape[-1] for fake in fakes if fake.dtype in QUANTIZED_TYPES and fake.dim() >= 2
+    ]
     symbols = {s for width in widths if known_size(width) is None for s in width.node.expr.free_symbols}
     for fake in fakes if symbols else []:
         sizes: tuple[Any, ...] = tuple(fake.shape)

@@ -43,6 +43,10 @@ FP8_TYPES = frozenset(
         torch.float8_e8m0fnu,
     }
 )
+# Bytes that hold two values each: moved, and viewed as other bytes, never computed with.
+PACKED_TYPES = frozenset({torch.float4_e2m1fn_x2})
+# What quantized values are stored as.
+QUANTIZED_TYPES = FP8_TYPES | PACKED_TYPES | {torch.int8, torch.uint8}
 UNSIGNED_TYPES = frozenset({torch.uint8, torch.bool})
 BITS: dict[torch.dtype, int] = {dtype: dtype.itemsize * 8 for dtype in ELEMENT_TYPES}
 
@@ -56,6 +60,11 @@ def element_type(dtype: torch.dtype) -> str:
 
 def is_known(dtype: torch.dtype) -> bool:
     return dtype in ELEMENT_TYPES
+
+
+def is_movable(dtype: torch.dtype) -> bool:
+    """Whether views and copies of such a tensor are known; packed values are bytes in the IR."""
+    return is_known(dtype) or dtype in PACKED_TYPES
 
 
 def is_signed(dtype: torch.dtype) -> bool:

@@ -2,7 +2,7 @@
 
 grouped = optimize(module_text)                     # raise, group
 schedule = default_schedule(grouped.programs[0], num_rows, target)
-text = lower(grouped.programs[0], schedule)         # Triton IR with one public function
+text = lower(grouped.programs[0], schedule, target=target)  # Triton IR with one public function
 """
 
 from epiq.pipeline.lowering import lower

@@ -50,7 +50,7 @@ def make_launcher(program: RowProgram, schedule: Schedule, device: torch.device)
 
 def compile_program(program: RowProgram, schedule: Schedule, target: Target) -> codegen.Compiled:
     """The kernel of `program` for `target`; needs no GPU."""
-    text = pipeline.lower(program, schedule)
+    text = pipeline.lower(program, schedule, target=target)
     return codegen.compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
 
 

@@ -359,7 +359,8 @@ void Inference::checkWidths(int64_t maxWidth) {
     bool isRepeated = llvm::any_of(value.getUsers(), [&](Operation *user) {
       return isa<BroadcastOp>(user) && members.contains(user);
     });
-    if (isRepeated || isa_and_present<ReduceOp>(producer))
+    // What a layout packs is narrower than what it holds.
+    if (isRepeated || isa_and_present<ReduceOp, RelayoutOp>(producer))
       narrow.insert(*width);
   }
   if (widest > maxWidth)

@@ -78,7 +78,7 @@ bool isKnownOp(Operation &op) {
       arith::ExtSIOp, arith::ExtUIOp, arith::TruncIOp, arith::BitcastOp,
       math::AbsFOp, math::AbsIOp, math::ExpOp, math::Exp2Op, math::LogOp,
       math::Log2Op, math::SinOp, math::CosOp, math::ErfOp, math::FloorOp,
-      math::CeilOp, math::SqrtOp, math::RsqrtOp, math::FmaOp>(op);
+      math::CeilOp, math::SqrtOp, math::RsqrtOp, math::FmaOp, graph::ToUe8m0Op>(op);
   // clang-format on
 }
 
@@ -125,11 +125,25 @@ bool isTensorMax(graph::ReduceOp reduce) {
 
 bool isTritonElement(Type type) {
   if (isa<Float64Type, Float32Type, Float16Type, BFloat16Type>(type) ||
-      isFp8(type))
+      isFp8(type) || isUe8m0(type) || isE2m1(type))
     return true;
   auto integer = dyn_cast<IntegerType>(type);
   return integer && integer.isSignless() &&
          llvm::is_contained({1u, 8u, 16u, 32u, 64u}, integer.getWidth());
+}
+
+// L6 for ue8m0 and e2m1: what is computed with them is f32.
+static LogicalResult checkScaled(Operation &op, Type from, Type to,
+                                 std::string &reason) {
+  bool movesBits = isa<arith::SelectOp, arith::BitcastOp>(op);
+  bool isValue = isa<arith::ExtFOp>(op) && isUe8m0(from) && to.isF32();
+  bool isScale = isa<graph::ToUe8m0Op>(op) || (movesBits && !isE2m1(to));
+  bool isElement = isa<arith::TruncFOp>(op) && from.isF32() && isE2m1(to);
+  if (isValue || isScale || isElement)
+    return success();
+  return refuse(reason, "L6: " + op.getName().getStringRef() + " from " +
+                            typeText(from) + " to " + typeText(to) +
+                            " has no counterpart in Triton");
 }
 
 LogicalResult checkElementwise(Operation &op, std::string &reason) {
@@ -139,6 +153,12 @@ LogicalResult checkElementwise(Operation &op, std::string &reason) {
     return refuse(reason, "L3: " + name + " cannot be part of a row program");
   Type from = getElementTypeOrSelf(op.getOperand(0));
   Type to = getElementTypeOrSelf(op.getResult(0));
+  if (llvm::any_of(op.getOperandTypes(), [](Type type) {
+        return isE2m1(getElementTypeOrSelf(type));
+      }))
+    return refuse(reason, "L6: " + name + " of f4E2M1FN, which is only packed");
+  if (isUe8m0(from) || isUe8m0(to) || isE2m1(to))
+    return checkScaled(op, from, to, reason);
   bool isCast = isa<arith::ExtFOp, arith::TruncFOp>(op);
   bool movesBits = isa<arith::SelectOp, arith::BitcastOp>(op);
   if (!isCast && !movesBits && (isFp8(from) || isFp8(to)))

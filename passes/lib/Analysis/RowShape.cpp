@@ -36,6 +36,8 @@ int64_t rowElements(Value value, const LeadingDims &leading) {
 }
 
 bool isElementwise(Operation &op) {
+  if (isa<graph::ToUe8m0Op>(op))
+    return true;
   if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()))
     return false;
   return op.getNumOperands() > 0 && op.getNumResults() == 1;
@@ -62,7 +64,19 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
   for (Operation &op : program.getBlock()) {
     if (failed(checkTypes(op.getResults())))
       return failure();
+    bool isScaled = llvm::any_of(op.getOperandTypes(), [](Type type) {
+      Type element = getElementTypeOrSelf(type);
+      return isUe8m0(element) || isE2m1(element);
+    });
+    if (isScaled && isa<graph::ReduceOp, graph::SliceOp>(op))
+      return refuse(reason, "L6: " + op.getName().getStringRef() + " of " +
+                                typeText(op.getOperand(0)) +
+                                " has no counterpart in Triton");
     if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+      Type element = getElementTypeOrSelf(constant.getResult());
+      if (isUe8m0(element) || isE2m1(element))
+        return refuse(reason, "L6: Triton has no constants of type " +
+                                  typeText(constant.getResult()));
       if (!isa<SplatElementsAttr>(constant.getValue()))
         return refuse(reason, "L3: a constant of type " +
                                   typeText(constant.getResult()) +
@@ -102,6 +116,27 @@ LogicalResult checkLayouts(graph::RowProgramOp program,
     if (!isMatrix)
       return refuse(reason, "L5: column-major result " + typeText(value) +
                                 " is not a matrix of tokens by row");
+  }
+  return success();
+}
+
+// L6: neighbours that share a byte lie next to each other in the tile, and a
+// tile of bytes is not a single one.
+LogicalResult checkPacked(graph::RowProgramOp program, const RowShape &shape,
+                          std::string &reason) {
+  for (auto [index, value] : llvm::enumerate(program.getYield().getValues())) {
+    bool packs = program.getLayout(index) == graph::Layout::packed_e2m1;
+    if (packs != isE2m1(getElementTypeOrSelf(value)))
+      return refuse(
+          reason, "L6: a result of type " + typeText(value) + " is stored as " +
+                      graph::stringifyLayout(program.getLayout(index)));
+    if (!packs)
+      continue;
+    unsigned last = shape.factors.size() - 1;
+    if (shape.factors.empty() || shape.factors[last] % 2 != 0 ||
+        !shape.values.find(value)->second.covers(last) || shape.width == 2)
+      return refuse(reason, "L6: pairs of " + typeText(value) +
+                                " are torn by other shapes of the row");
   }
   return success();
 }
@@ -307,6 +342,9 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
                  .str();
     return failure();
   }
+
+  if (failed(checkPacked(program, shape, reason)))
+    return failure();
 
   shape.staticRows = staticTokens(program, *leading);
   return shape;

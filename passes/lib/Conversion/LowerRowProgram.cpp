@@ -6,6 +6,7 @@
 #include "RowPairs.h"
 #include "RowTile.h"
 
+#include "epiq/Analysis/RowOps.h"
 #include "epiq/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -24,9 +25,9 @@ using namespace mlir;
 
 constexpr int64_t kVectorBytes = 16;
 
-// i1 lies in memory as a byte.
+// i1 and ue8m0 lie in memory as a byte, and so do two values of e2m1.
 Type memoryType(Type element) {
-  if (element.isInteger(1))
+  if (element.isInteger(1) || isUe8m0(element) || isE2m1(element))
     return IntegerType::get(element.getContext(), 8);
   return element;
 }
@@ -48,9 +49,10 @@ std::string kernelName(StringRef symbol) {
 class KernelBuilder {
 public:
   KernelBuilder(graph::RowProgramOp program, const RowShape &shape,
-                RowSchedule schedule, ModuleOp module)
+                RowSchedule schedule, int64_t target, ModuleOp module)
       : program(program), body(program.getBlock()), shape(shape),
-        schedule(schedule), builder(program.getLoc(), program.getContext()) {
+        schedule(schedule), target(target),
+        builder(program.getLoc(), program.getContext()) {
     builder.setInsertionPointToEnd(module.getBody());
   }
 
@@ -72,15 +74,20 @@ private:
   SmallVector<Value> load(Value value, const RowView &view);
   void store(unsigned output);
   void storeTensorMax(unsigned output);
+  void makeHalfTile();
 
   graph::RowProgramOp program;
   Block &body;
   const RowShape &shape;
   RowSchedule schedule;
+  int64_t target;
   ImplicitLocOpBuilder builder;
   tt::FuncOp kernel;
   std::optional<RowTile> tile;
   std::optional<RowPairs> pairs;
+  // Where two values share a byte: the same rows, half as many columns.
+  RowShape halfShape;
+  std::optional<RowTile> halfTile;
   std::optional<RowBody> arithmetic;
 };
 
@@ -128,9 +135,11 @@ tt::FuncOp KernelBuilder::buildFunction() {
   auto addPointer = [&](Value value) {
     Type element = memoryType(getElementTypeOrSelf(value));
     bool isWide = fillsRow(value);
+    int64_t laneBytes = lane * elementBytes(element);
+    if (isE2m1(getElementTypeOrSelf(value)))
+      laneBytes /= 2;
     add(tt::PointerType::get(element),
-        isWide ? std::min(kVectorBytes, lane * elementBytes(element))
-               : kVectorBytes);
+        isWide ? std::min(kVectorBytes, laneBytes) : kVectorBytes);
   };
   llvm::for_each(body.getArguments(), addPointer);
   llvm::for_each(outputs(), addPointer);
@@ -186,7 +195,7 @@ SmallVector<Value> KernelBuilder::load(Value value, const RowView &view) {
   SmallVector<Value> loaded;
   for (unsigned chunk = 0; chunk < tile->chunks(described); ++chunk)
     loaded.push_back(loadChunk(chunk));
-  if (element == memoryType(element))
+  if (!element.isInteger(1))
     return loaded;
   Value zero = tile->constant(builder.getZeroAttr(memoryType(element)), dims);
   for (Value &part : loaded)
@@ -211,11 +220,33 @@ void KernelBuilder::storeTensorMax(unsigned output) {
                           tt::MemSyncScope::GPU);
 }
 
+// The tile of bytes that hold two neighbours each: all factors are those of the
+// row but the innermost, which is half as long.
+void KernelBuilder::makeHalfTile() {
+  if (halfTile)
+    return;
+  halfShape = shape;
+  halfShape.factors.back() /= 2;
+  halfShape.width /= 2;
+  if (halfShape.factors.size() > 1)
+    halfShape.columnUnit /= 2;
+  RowSchedule half = schedule;
+  half.blockCols /= 2;
+  if (half.blockCols == 0)
+    half.chunkCols = tile->outerSize() * shape.columnUnit / 2;
+  halfTile.emplace(builder, halfShape, half, numRows());
+}
+
 void KernelBuilder::store(unsigned output) {
   Value value = outputs()[output];
   if (shape.tensorMaxes.contains(value))
     return storeTensorMax(output);
   const RowValue &described = describe(value);
+  bool isPacked = isE2m1(getElementTypeOrSelf(value));
+  if (isPacked)
+    makeHalfTile();
+  RowTile &tile = isPacked ? *halfTile : *this->tile;
+  const RowShape &shape = isPacked ? halfShape : this->shape;
   int64_t width = 1;
   for (const auto &dim : described.dims)
     for (unsigned factor : dim)
@@ -238,16 +269,17 @@ void KernelBuilder::store(unsigned output) {
         arith::ExtSIOp::create(builder, builder.getI64Type(), numRows());
   }
 
-  SmallVector<int64_t> dims = tile->dims(described);
+  SmallVector<int64_t> dims = tile.dims(described);
   Type element = getElementTypeOrSelf(value);
+  ElementCasts casts(builder, target);
   for (auto [chunk, stored] : llvm::enumerate(arithmetic->lookup(value))) {
-    Value bytes = stored;
-    if (element != memoryType(element))
+    Value bytes = isPacked ? casts.packE2m1(stored) : stored;
+    if (element.isInteger(1))
       bytes = arith::ExtUIOp::create(
           builder, RowTile::type(dims, memoryType(element)), stored);
-    Value pointers = tile->pointers(address, described, chunk);
+    Value pointers = tile.pointers(address, described, chunk);
     tt::StoreOp::create(builder, TypeRange{}, pointers, bytes,
-                        tile->storeMask(described, chunk));
+                        tile.storeMask(described, chunk));
   }
 }
 
@@ -258,7 +290,7 @@ void KernelBuilder::build() {
   builder.setInsertionPointToEnd(kernel.addEntryBlock());
   tile.emplace(builder, shape, schedule, numRows());
   pairs.emplace(builder, shape, schedule, *tile, numRows());
-  arithmetic.emplace(builder, shape, *tile);
+  arithmetic.emplace(builder, shape, *tile, target);
 
   auto storeAll = [&](Value value) {
     for (auto [index, output] : llvm::enumerate(outputs()))
@@ -322,7 +354,7 @@ struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
     SmallVector<Operation *> old;
     for (Operation &op : *module.getBody())
       old.push_back(&op);
-    KernelBuilder(*program, *shape, schedule, module).build();
+    KernelBuilder(*program, *shape, schedule, target, module).build();
     program = nullptr;
     for (Operation *op : llvm::reverse(old))
       op->erase();

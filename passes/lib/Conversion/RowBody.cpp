@@ -80,6 +80,15 @@ bool isNonNegative(Value value) {
 
 } // namespace
 
+Type RowBody::tileType(Value value) const {
+  Type element = getElementTypeOrSelf(value);
+  if (isUe8m0(element))
+    element = builder.getI8Type();
+  if (isE2m1(element))
+    element = builder.getF32Type();
+  return RowTile::type(dims(value), element);
+}
+
 void RowBody::define(Value value, ArrayRef<Value> valueTiles,
                      bool isZeroPadded) {
   assert(valueTiles.size() == tile.chunks(describe(value)));
@@ -285,6 +294,10 @@ Value RowBody::reduceFactors(Value value, SmallVector<int64_t> sizes,
 // NaN).
 Value RowBody::lowerFloatCast(Operation &op, unsigned chunk) {
   Value source = tileIn(chunk, op.getOperand(0));
+  if (isE2m1(getElementTypeOrSelf(op.getResult(0))))
+    return source;
+  if (isUe8m0(getElementTypeOrSelf(op.getOperand(0))))
+    return casts.fromUe8m0(source);
   Type wanted = tileType(op.getResult(0));
   Type from = getElementTypeOrSelf(source);
   Type to = getElementTypeOrSelf(wanted);
@@ -320,9 +333,29 @@ Value RowBody::callLibdevice(StringRef name, ValueRange operands, Type wanted) {
                                          /*pure=*/true);
 }
 
+// One over `divisor`, in its shape, if it is a repeated power of two; or null.
+// A product with it has the bits of the quotient.
+Value RowBody::inversePower(Value divisor, unsigned chunk) {
+  SmallVector<int64_t> wanted = dims(divisor);
+  while (isa_and_present<graph::BroadcastOp, graph::ReshapeOp>(
+      divisor.getDefiningOp()))
+    divisor = divisor.getDefiningOp()->getOperand(0);
+  auto scale = divisor.getDefiningOp<arith::ExtFOp>();
+  if (!scale || !isUe8m0(getElementTypeOrSelf(scale.getIn())))
+    return {};
+  return tile.fit(casts.inverseOfUe8m0(tileIn(chunk, scale.getIn())), wanted);
+}
+
 Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
   if (isa<arith::ExtFOp, arith::TruncFOp>(op))
     return lowerFloatCast(op, chunk);
+  if (auto power = dyn_cast<graph::ToUe8m0Op>(op))
+    return casts.toUe8m0(tileIn(chunk, power.getInput()), power.getRounding(),
+                         power.getLess());
+  if (isa<arith::DivFOp>(op))
+    if (Value inverse = inversePower(op.getOperand(1), chunk))
+      return arith::MulFOp::create(builder, tileIn(chunk, op.getOperand(0)),
+                                   inverse);
   Type wanted = tileType(op.getResult(0));
   SmallVector<Value> operands;
   for (Value operand : op.getOperands())
@@ -336,6 +369,8 @@ Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
   }
   if (StringRef name = libdeviceFunction(op); !name.empty())
     return callLibdevice(name, operands, wanted);
+  if (isa<arith::BitcastOp>(op) && operands[0].getType() == wanted)
+    return operands[0];
   if (isa<arith::BitcastOp>(op))
     return tt::BitcastOp::create(builder, wanted, operands[0]);
   // Triton takes no negation; a product with -1 is one, -0 included.

@@ -3,6 +3,7 @@
 #ifndef EPIQ_CONVERSION_ROWBODY_H
 #define EPIQ_CONVERSION_ROWBODY_H
 
+#include "ElementCasts.h"
 #include "RowTile.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -15,8 +16,8 @@ namespace epiq {
 class RowBody {
 public:
   RowBody(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
-          RowTile &tile)
-      : builder(builder), shape(shape), tile(tile) {}
+          RowTile &tile, int64_t target = 90)
+      : builder(builder), shape(shape), tile(tile), casts(builder, target) {}
 
   // Says that `value` is `valueTiles`, one for each chunk that it has.
   // `zeroPadded`: its lanes outside the row are 0.
@@ -39,9 +40,9 @@ private:
   llvm::SmallVector<int64_t> dims(mlir::Value value) const {
     return tile.dims(describe(value));
   }
-  mlir::Type tileType(mlir::Value value) const {
-    return RowTile::type(dims(value), mlir::getElementTypeOrSelf(value));
-  }
+  // What tiles of `value` hold: of ue8m0 scales the bytes, of e2m1 values the
+  // f32 values that become them when they are packed.
+  mlir::Type tileType(mlir::Value value) const;
   // Zero padding survives an op that gives 0 for operands of 0.
   bool keepsZero(mlir::Operation &op) const;
 
@@ -58,6 +59,7 @@ private:
   mlir::Value lowerFloatCast(mlir::Operation &op, unsigned chunk);
   mlir::Value callLibdevice(llvm::StringRef name, mlir::ValueRange operands,
                             mlir::Type wanted);
+  mlir::Value inversePower(mlir::Value divisor, unsigned chunk);
   llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
   mlir::Value maximizeTile(graph::ReduceOp op);
   mlir::Value neutralizePadding(graph::ReduceOp op,
@@ -72,6 +74,7 @@ private:
   mlir::ImplicitLocOpBuilder &builder;
   const RowShape &shape;
   RowTile &tile;
+  ElementCasts casts;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> tiles;
   llvm::DenseSet<mlir::Value> zeroPadded;
 };

@@ -59,6 +59,8 @@ public:
   llvm::SmallVector<int64_t> dims(const RowValue &value) const;
   // The tensor (or scalar) type of those sizes.
   static mlir::Type type(llvm::ArrayRef<int64_t> dims, mlir::Type element);
+  // The size of a tile along the outermost factor.
+  int64_t outerSize() const { return tileSizes.front(); }
   // The tensor dimension of a factor.
   unsigned axis(unsigned factor) const { return factor + hasRowAxis(); }
   bool hasRowAxis() const { return schedule.blockRows > 1; }

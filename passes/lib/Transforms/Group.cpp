@@ -72,8 +72,8 @@ std::string describeSeed(Operation *op) {
     return composite.getFormatAttr()
                ? "quantize(" + describe(composite.getFormatAttr()) + ")"
                : "quantize";
-  return "cast(" +
-         elementName(getElementTypeOrSelf(op->getResult(0).getType())) + ")";
+  Value cast = isa<RelayoutOp>(op) ? op->getOperand(0) : op->getResult(0);
+  return "cast(" + elementName(getElementTypeOrSelf(cast.getType())) + ")";
 }
 
 // What a seed shares its program with, nearest first: `rms_norm + add`.
@@ -116,6 +116,9 @@ void report(const Seed &seed, ArrayRef<Seed> seeds) {
 }
 
 Layout layoutOf(Value value) {
+  if (auto composite = value.getDefiningOp<CompositeOp>())
+    value = composite.getYield().getOperand(
+        cast<OpResult>(value).getResultNumber());
   auto relayout = value.getDefiningOp<RelayoutOp>();
   return relayout ? relayout.getLayout() : Layout::row_major;
 }

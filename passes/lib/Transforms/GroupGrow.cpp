@@ -21,6 +21,9 @@ namespace epiq {
 bool isQuantization(Operation *op) {
   if (auto composite = dyn_cast<CompositeOp>(op))
     return composite.getKind() == "quantize";
+  // Values of e2m1 exist packed only.
+  if (auto relayout = dyn_cast<RelayoutOp>(op))
+    return relayout.getLayout() == Layout::packed_e2m1;
   auto cast = dyn_cast<arith::TruncFOp>(op);
   return cast && isFp8(cast.getType());
 }

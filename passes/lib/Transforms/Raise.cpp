@@ -5,6 +5,7 @@
 
 #include "Raise.h"
 #include "Outline.h"
+#include "RaiseBits.h"
 
 #include "epiq/Passes.h"
 
@@ -74,6 +75,8 @@ struct Raise : impl::RaiseBase<Raise> {
     for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
       if (!func.getBody().hasOneBlock())
         continue;
+      raiseElementBits(func.getBody().front());
+      raiseScaleBits(func.getBody().front());
       raiseLayouts(func);
       raiseAt<math::RsqrtOp>(func, {findRmsNorm, findLayerNorm});
       raiseAt<math::SqrtOp>(func, {findRmsNorm, findLayerNorm});
@@ -125,15 +128,24 @@ struct Raise : impl::RaiseBase<Raise> {
   }
 
   // Several quantizations may share amax or the scale: each gets its own copy.
+  // A cast that makes the scale of another one is no quantization.
   void raiseQuantizes(func::FuncOp func) {
     SmallVector<Named> found;
     OpSet all;
-    for (arith::TruncFOp cast : opsOf<arith::TruncFOp>(func)) {
-      if (!isFp8(cast.getType()))
+    SmallVector<Operation *> casts;
+    for (Operation &op : func.getBody().front())
+      if (isQuantizingCast(&op))
+        casts.push_back(&op);
+    llvm::stable_sort(casts, [](Operation *a, Operation *b) {
+      return isFp8(a->getResult(0).getType()) <
+             isFp8(b->getResult(0).getType());
+    });
+    for (Operation *cast : casts) {
+      if (all.contains(cast))
         continue;
       OrRefusal<Named> quantize = findQuantize(cast);
       if (const Refusal *refusal = getRefusal(quantize)) {
-        emitRemark(cast.getLoc()) << "not named: " << refusal->reason;
+        emitRemark(cast->getLoc()) << "not named: " << refusal->reason;
         continue;
       }
       auto &named = std::get<Named>(quantize);

@@ -27,9 +27,13 @@ struct Named {
 // Whether `type` is a tensor of an 8-bit float that has a sign.
 bool isFp8(mlir::Type type);
 
-// The quantization that ends in `cast`, a cast to fp8, or the rule R1-R6 why
-// not. The cast is the first of its ops.
-OrRefusal<Named> findQuantize(mlir::arith::TruncFOp cast);
+// Whether `op` casts f32 to the elements of a quantization: to fp8 or e2m1, or
+// to i8 what was rounded to nearest even.
+bool isQuantizingCast(mlir::Operation *op);
+
+// The quantization that ends in `cast`, a quantizing cast, or the rule R1-R6
+// why not. The cast is the first of its ops.
+OrRefusal<Named> findQuantize(mlir::Operation *cast);
 
 // Takes what becomes of amax and the scale outside into a quantization: views
 // and arithmetic on them alone. Leaves `taken` ops to others and adds to them.

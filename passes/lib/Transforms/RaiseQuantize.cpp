@@ -1,5 +1,5 @@
 //===- RaiseQuantize.cpp - Finds quantizations by their cast --------------===//
-// From a cast to fp8 backwards: clamp, quotient, then the scale's own
+// From a quantizing cast backwards: clamp, quotient, then the scale's own
 // arithmetic (ScaleMatch.cpp), then the value that both start from. Passes.td
 // states the rules R1-R6; each refusal below names the rule it checks.
 //===----------------------------------------------------------------------===//
@@ -27,6 +27,12 @@ std::string elementName(Type element) {
     return "e4m3";
   if (isa<Float8E5M2Type>(element))
     return "e5m2";
+  if (isa<Float4E2M1FNType>(element))
+    return "e2m1";
+  if (isa<Float8E8M0FNUType>(element))
+    return "ue8m0";
+  if (element.isInteger(8))
+    return "int8";
   std::string text;
   llvm::raw_string_ostream(text) << element;
   return text;
@@ -39,7 +45,25 @@ std::string describe(FormatAttr format) {
     text += " " + std::to_string(format.getGroupSize());
   if (format.getIsStatic())
     text += " static";
+  if (!format.getScaleDtype().isF32())
+    text += " " + elementName(format.getScaleDtype());
   return text;
+}
+
+bool isQuantizingCast(Operation *op) {
+  if (auto cast = dyn_cast<arith::TruncFOp>(op))
+    return isFp8(cast.getType()) ||
+           isa<Float4E2M1FNType>(getElementTypeOrSelf(cast.getType()));
+  auto cast = dyn_cast<arith::FPToSIOp>(op);
+  if (!cast || !getElementTypeOrSelf(cast.getType()).isInteger(8))
+    return false;
+  // Through the clamp.
+  Operation *source = cast.getIn().getDefiningOp();
+  while (isa_and_present<arith::MaximumFOp, arith::MinimumFOp, arith::ExtFOp,
+                         arith::TruncFOp>(source))
+    source = source->getOperand(isSplat(source->getOperand(0)) ? 1 : 0)
+                 .getDefiningOp();
+  return isa_and_present<math::RoundEvenOp>(source);
 }
 
 namespace {
@@ -60,23 +84,26 @@ struct Groups {
 
 class QuantizeFinder {
 public:
-  explicit QuantizeFinder(arith::TruncFOp cast) : cast(cast) {
-    auto element = llvm::cast<FloatType>(getElementTypeOrSelf(cast.getType()));
-    elementMax =
-        APFloat::getLargest(element.getFloatSemantics()).convertToDouble();
+  explicit QuantizeFinder(Operation *cast)
+      : cast(cast), element(getElementTypeOrSelf(cast->getResult(0))) {
+    if (auto type = dyn_cast<FloatType>(element))
+      elementMax =
+          APFloat::getLargest(type.getFloatSemantics()).convertToDouble();
   }
 
   OrRefusal<Named> run();
 
 private:
   OrRefusal<Value> peelClamp(Value value);
+  Value peelZeroScale(Value value);
   OrRefusal<ScaleMatch> readScale(Value x, Value factor);
   OrRefusal<Groups> findGroups(const ScaleMatch &scale, Value origin);
   void growOrigin(Value &origin, ReduceOp reduce);
   Value absorbReshapes(Value q, Groups &groups);
 
-  arith::TruncFOp cast;
-  double elementMax;
+  Operation *cast;
+  Type element;
+  double elementMax = 127;
   OpSet ops;
 };
 
@@ -92,12 +119,35 @@ bool isRepeated(Value value) {
   return isa_and_present<BroadcastOp>(op);
 }
 
-// Through min and max with the element's range, and casts around them.
+// where(scale == 0, 0, value) gives value.
+Value QuantizeFinder::peelZeroScale(Value value) {
+  auto select = value.getDefiningOp<arith::SelectOp>();
+  if (!select || !isSplatOf(select.getTrueValue(), 0.0))
+    return value;
+  Value condition = select.getCondition();
+  OpSet inner;
+  inner.insert(select);
+  while (isa_and_present<BroadcastOp, ReshapeOp>(condition.getDefiningOp())) {
+    inner.insert(condition.getDefiningOp());
+    condition = condition.getDefiningOp()->getOperand(0);
+  }
+  auto equal = condition.getDefiningOp<arith::CmpFOp>();
+  if (!equal || equal.getPredicate() != arith::CmpFPredicate::OEQ ||
+      !isSplatOf(equal.getRhs(), 0.0))
+    return value;
+  inner.insert(equal);
+  ops.insert(inner.begin(), inner.end());
+  return select.getFalseValue();
+}
+
+// Through min and max with the element's range, rounding to integers where the
+// element is one, and casts around them.
 OrRefusal<Value> QuantizeFinder::peelClamp(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     bool lower = isa<arith::MaximumFOp, arith::MaxNumFOp>(op);
     bool upper = isa<arith::MinimumFOp, arith::MinNumFOp>(op);
-    if (isa<arith::ExtFOp, arith::TruncFOp>(op)) {
+    if (isa<arith::ExtFOp, arith::TruncFOp>(op) ||
+        (isa<math::RoundEvenOp>(op) && element.isInteger(8))) {
       ops.insert(op);
       value = op->getOperand(0);
       continue;
@@ -108,9 +158,11 @@ OrRefusal<Value> QuantizeFinder::peelClamp(Value value) {
     std::optional<double> bound = splatNumber(op->getOperand(swapped ? 0 : 1));
     if (!bound)
       break;
-    if (*bound != (lower ? -elementMax : elementMax))
-      return refuse("R2: clamps to ", *bound, ", the largest ",
-                    getElementTypeOrSelf(cast.getType()), " is ", elementMax);
+    // No quotient by a scale of amax / 127 rounds to -128.
+    bool isLeast = lower && element.isInteger(8) && *bound == -128.0;
+    if (*bound != (lower ? -elementMax : elementMax) && !isLeast)
+      return refuse("R2: clamps to ", *bound, ", the largest ", element, " is ",
+                    elementMax);
     ops.insert(op);
     value = op->getOperand(swapped ? 1 : 0);
   }
@@ -160,12 +212,15 @@ OrRefusal<Groups> QuantizeFinder::findGroups(const ScaleMatch &scale,
                 typeOf(origin));
 }
 
-// The reshape that undoes the split into groups is part of the quantization.
+// The reshape that undoes the split into groups is part of the quantization,
+// and so is what packs the values: they exist packed only.
 Value QuantizeFinder::absorbReshapes(Value q, Groups &groups) {
   while (Operation *user = onlyUser(q)) {
     auto reshape = dyn_cast<ReshapeOp>(user);
     bool merges = reshape && lastDim(reshape.getResult()) != lastDim(q);
-    if (!merges && !isa<ContiguousOp>(user))
+    auto relayout = dyn_cast<RelayoutOp>(user);
+    bool packs = relayout && relayout.getLayout() == Layout::packed_e2m1;
+    if (!merges && !packs && !isa<ContiguousOp>(user))
       break;
     if (merges && groups.granularity == Granularity::token)
       groups = {Granularity::group, lastDim(q)};
@@ -173,6 +228,15 @@ Value QuantizeFinder::absorbReshapes(Value q, Groups &groups) {
     q = user->getResult(0);
   }
   return q;
+}
+
+// What is multiplied with the global scale to give `x`; `x` itself if nothing.
+Value withoutGlobal(Value x, const ScaleMatch &scale) {
+  auto product =
+      matchEither<arith::MulFOp>(x.getDefiningOp(), [&](Value operand) {
+        return scale.globalScale && oneGiven(operand) == scale.globalScale;
+      });
+  return product ? product->other : x;
 }
 
 // A scale computed from amax of `x`, or else one that is given.
@@ -187,7 +251,8 @@ OrRefusal<ScaleMatch> QuantizeFinder::readScale(Value x, Value factor) {
   OrRefusal<ScaleMatch> computed =
       matchComputedScale(factor, elementMax, withComputed);
   if (const auto *scale = std::get_if<ScaleMatch>(&computed))
-    if (!commonOrigin(lineageOf(x), lineageOf(scale->absOperand)))
+    if (!commonOrigin(lineageOf(withoutGlobal(x, *scale)),
+                      lineageOf(scale->absOperand)))
       computed = refuse("R3: amax is not taken over the value that is scaled");
   bool useGiven = getRefusal(computed) && !getRefusal(given);
   ops = useGiven ? withGiven : withComputed;
@@ -196,10 +261,10 @@ OrRefusal<ScaleMatch> QuantizeFinder::readScale(Value x, Value factor) {
 
 OrRefusal<Named> QuantizeFinder::run() {
   ops.insert(cast);
-  OrRefusal<Value> clamped = peelClamp(cast.getIn());
+  OrRefusal<Value> clamped = peelClamp(cast->getOperand(0));
   if (const Refusal *refusal = getRefusal(clamped))
     return *refusal;
-  Operation *apply = std::get<Value>(clamped).getDefiningOp();
+  Operation *apply = peelZeroScale(std::get<Value>(clamped)).getDefiningOp();
   bool divides = isa_and_present<arith::DivFOp>(apply);
   if (!divides && !isa_and_present<arith::MulFOp>(apply))
     return refuse("R1: no scale is applied before the cast");
@@ -215,6 +280,13 @@ OrRefusal<Named> QuantizeFinder::run() {
   if (const Refusal *refusal = getRefusal(matched))
     return *refusal;
   const ScaleMatch &scale = std::get<ScaleMatch>(matched);
+  if (scale.globalScale) {
+    Value values = withoutGlobal(x, scale);
+    if (values == x)
+      return refuse("R5: the global scale multiplies amax, not the values");
+    ops.insert(x.getDefiningOp());
+    x = values;
+  }
   if (divides == scale.inverted)
     return refuse("R5: ", apply->getName(), " by ",
                   scale.inverted ? "the reciprocal of " : "",
@@ -232,17 +304,18 @@ OrRefusal<Named> QuantizeFinder::run() {
   if (const Refusal *refusal = getRefusal(found))
     return *refusal;
   Groups groups = std::get<Groups>(found);
-  Value q = absorbReshapes(cast.getResult(), groups);
+  Value q = absorbReshapes(cast->getResult(0), groups);
 
-  MLIRContext *ctx = cast.getContext();
+  MLIRContext *ctx = cast->getContext();
   APFloat floor(static_cast<float>(scale.floor)),
       bound(static_cast<float>(scale.upperBound));
-  auto format = FormatAttr::get(ctx, getElementTypeOrSelf(cast.getType()),
-                                Float32Type::get(ctx), groups.granularity,
+  Type stored = scale.dtype ? scale.dtype : Float32Type::get(ctx);
+  auto format = FormatAttr::get(ctx, element, stored, groups.granularity,
                                 groups.size, !scale.reduce, floor,
                                 scale.floorOn, bound, divides, scale.rounding,
-                                /*global_scale=*/false);
-  return Named{"quantize", ops, {q}, cast.getLoc(), format};
+                                /*global_scale=*/scale.globalScale != nullptr);
+  Location loc = q.getDefiningOp<RelayoutOp>() ? q.getLoc() : cast->getLoc();
+  return Named{"quantize", ops, {q}, loc, format};
 }
 
 // A view, or arithmetic on values of this quantization alone.
@@ -295,7 +368,7 @@ void absorbScaleOps(Named &named, OpSet &taken) {
                      named.wanted.end());
 }
 
-OrRefusal<Named> findQuantize(arith::TruncFOp cast) {
+OrRefusal<Named> findQuantize(Operation *cast) {
   return QuantizeFinder(cast).run();
 }
 

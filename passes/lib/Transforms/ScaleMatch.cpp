@@ -4,11 +4,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "ScaleMatch.h"
+#include "RaiseBits.h"
 
 #include "epiq/Analysis/RowDomain.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/TypeUtilities.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace epiq::graph;
@@ -29,6 +32,13 @@ bool isAmax(Operation *op) {
 }
 
 } // namespace
+
+Value oneGiven(Value value) {
+  while (isa_and_present<BroadcastOp, ReshapeOp>(value.getDefiningOp()))
+    value = value.getDefiningOp()->getOperand(0);
+  bool isOne = numElements(value) == 1 && !isSplat(value);
+  return isOne && !comesFromAmax(value) ? value : Value();
+}
 
 bool comesFromAmax(Value value, unsigned depth) {
   Operation *op = value.getDefiningOp();
@@ -61,6 +71,8 @@ private:
   std::optional<Refusal> readQuotient(arith::DivFOp div);
   std::optional<Refusal> readProduct(arith::MulFOp mul);
   std::optional<Refusal> readPower(math::Exp2Op exp2);
+  std::optional<Refusal> readPowerBits(const PowerBits &power);
+  std::optional<Refusal> readUpperBound(Value value, double bound);
 
   double elementMax;
   OpSet &ops;
@@ -107,6 +119,14 @@ std::optional<Refusal> ScaleReader::readQuotient(arith::DivFOp div) {
 }
 
 std::optional<Refusal> ScaleReader::readProduct(arith::MulFOp mul) {
+  if (auto given = matchEither<arith::MulFOp>(mul, oneGiven)) {
+    if (std::optional<Refusal> refusal = readComputed(given->other))
+      return refusal;
+    if (scale.globalScale)
+      return refuse("R5: multiplies amax by a second given number");
+    scale.globalScale = oneGiven(given->match);
+    return std::nullopt;
+  }
   auto product = matchEither<arith::MulFOp>(mul, isSplat);
   if (!product)
     return refuse("R5: multiplies amax by a value that is not constant");
@@ -137,6 +157,54 @@ std::optional<Refusal> ScaleReader::readPower(math::Exp2Op exp2) {
   return std::nullopt;
 }
 
+// A power of two from exponent bits. Less the exponent of the largest element
+// is what a division by it would be.
+std::optional<Refusal> ScaleReader::readPowerBits(const PowerBits &power) {
+  ops.insert(power.ops.begin(), power.ops.end());
+  if (std::optional<Refusal> refusal = readComputed(power.input))
+    return refusal;
+  scale.rounding = power.rounding;
+  if (power.less == 0)
+    return std::nullopt;
+  int64_t largest = std::ilogb(elementMax);
+  if (power.less != largest || scale.divided)
+    return refuse("R5: takes ", power.less, " from the exponent of amax, not ",
+                  "once ", largest);
+  scale.divided = true;
+  return std::nullopt;
+}
+
+// What cuts amax; a scale is cut to the largest number of its own type.
+std::optional<Refusal> ScaleReader::readUpperBound(Value value, double bound) {
+  if (std::optional<Refusal> refusal = readComputed(value))
+    return refusal;
+  auto stored = dyn_cast_or_null<FloatType>(scale.dtype);
+  if (stored &&
+      bound ==
+          APFloat::getLargest(stored.getFloatSemantics()).convertToDouble())
+    return std::nullopt;
+  if (scale.divided)
+    return refuse("R5: an upper bound on the scale, not on amax");
+  scale.upperBound = bound;
+  return std::nullopt;
+}
+
+// The type of stored scales where `op` makes them, else null.
+Type storedType(Operation *op) {
+  if (!isa<arith::TruncFOp, ToUe8m0Op, arith::BitcastOp>(op))
+    return {};
+  Type element = getElementTypeOrSelf(op->getResult(0).getType());
+  if (isa<arith::TruncFOp>(op))
+    return isa<Float8E4M3FNType>(element) ? element : Type();
+  if (!isa<Float8E8M0FNUType>(element))
+    return {};
+  // A power of two whose byte nothing reads is an f32 number.
+  bool isRead = llvm::any_of(op->getResult(0).getUsers(), [](Operation *user) {
+    return !isa<arith::ExtFOp>(user);
+  });
+  return isRead ? element : Type();
+}
+
 std::optional<Refusal> ScaleReader::readComputed(Value value) {
   Operation *op = value.getDefiningOp();
   if (!op)
@@ -144,6 +212,20 @@ std::optional<Refusal> ScaleReader::readComputed(Value value) {
   if (isAmax(op))
     return readAmax(cast<ReduceOp>(op));
   ops.insert(op);
+  if (Type stored = storedType(op))
+    scale.dtype = stored;
+  if (auto power = dyn_cast<ToUe8m0Op>(op))
+    return readPowerBits({power.getInput(),
+                          power.getRounding(),
+                          static_cast<int64_t>(power.getLess()),
+                          true,
+                          {}});
+  if (isa<arith::BitcastOp>(op)) {
+    std::optional<PowerBits> power = matchPowerBits(value);
+    if (!power)
+      return refuse("R5: ", op->getName(), " in the scale");
+    return readPowerBits(*power);
+  }
   if (isCarrier(op))
     return readComputed(op->getOperand(0));
   if (auto div = dyn_cast<arith::DivFOp>(op))
@@ -162,14 +244,9 @@ std::optional<Refusal> ScaleReader::readComputed(Value value) {
     scale.floorOn = scale.divided ? FloorOn::scale : FloorOn::amax;
     return std::nullopt;
   }
-  if (auto bound = matchEither<arith::MinimumFOp>(op, isSplat)) {
-    if (std::optional<Refusal> refusal = readComputed(bound->other))
-      return refusal;
-    if (scale.divided)
-      return refuse("R5: an upper bound on the scale, not on amax");
-    scale.upperBound = splatNumber(bound->match).value_or(0.0);
-    return std::nullopt;
-  }
+  if (auto bound = matchEither<arith::MinimumFOp>(op, isSplat))
+    return readUpperBound(bound->other,
+                          splatNumber(bound->match).value_or(0.0));
   return refuse("R5: ", op->getName(), " in the scale");
 }
 

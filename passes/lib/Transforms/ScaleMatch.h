@@ -22,7 +22,14 @@ struct ScaleMatch {
   graph::FloorOn floorOn = graph::FloorOn::scale;
   double upperBound = 0.0;
   graph::ScaleRounding rounding = graph::ScaleRounding::none;
+  // What scales are stored as; null for f32.
+  mlir::Type dtype;
+  // One number from outside that multiplies amax too; null for none.
+  mlir::Value globalScale;
 };
+
+// The one element that `value` repeats, when it comes from outside; else null.
+mlir::Value oneGiven(mlir::Value value);
 
 // Whether a maximum of something lies at most `depth` ops behind `value`.
 bool comesFromAmax(mlir::Value value, unsigned depth = 32);

@@ -1,7 +1,7 @@
 """`tt.elementwise_inline_asm`: a few PTX instructions that kernels are known to use.
 
-One instruction from the tables below with registers `$0`, `$1` ... as operands, one element at a time; or
-nothing but synchronization. Anything else is refused by name and line.
+One instruction from the tables below with registers `$0`, `$1` ... as operands, one element at a time; the
+conversions of scaled_casts.py; or nothing but synchronization. Anything else is refused by name and line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from epiq.executor.frame import Frame
 from epiq.executor.ops import math
 from epiq.executor.ops.floats import maxnumf, minnumf
+from epiq.executor.ops.scaled_casts import find_scaled_cast
 from epiq.executor.registry import Op, Step, handler
 
 Function = Callable[..., Tensor]
@@ -90,6 +91,9 @@ def inline_asm(op: Op) -> Step:
     lines = [line for line in lines if line and not line.startswith("//")]
     if all(_NOTHING.match(line) for line in lines):
         return _nothing(op)
+    scaled = find_scaled_cast(text, op.integer("packed_element"), len(op.operands))
+    if scaled is not None and len(op.results) == 1:
+        return _calls(scaled, op.results[0], list(op.operands))
     match = _INSTRUCTION.match(lines[0]) if len(lines) == 1 else None
     if match is None or op.integer("packed_element") != 1 or len(op.results) != 1:
         raise op.unsupported(f"the inline assembly {text!r} is not known")
@@ -97,9 +101,10 @@ def inline_asm(op: Op) -> Step:
     registers = [int(found) for found in re.findall(r"\$(\d+)", match.group(2))]
     if function is None or registers[0] != 0 or max(registers) > len(op.operands):
         raise op.unsupported(f"the inline assembly {text!r} is not known")
-    operands = [op.operands[register - 1] for register in registers[1:]]
-    result = op.results[0]
+    return _calls(function, op.results[0], [op.operands[register - 1] for register in registers[1:]])
 
+
+def _calls(function: Function, result: int, operands: list[int]) -> Step:
     def step(frame: Frame) -> None:
         frame.slots[result] = function(*[frame.slots[slot] for slot in operands])
 

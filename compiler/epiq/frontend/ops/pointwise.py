@@ -8,7 +8,7 @@ import torch
 
 from epiq.frontend.emitter import Value
 from epiq.frontend.ops.table import EmitFn, Emitted, Scope, emits, overload
-from epiq.frontend.types import BITS, is_float, is_known, is_signed, opmath_dtype
+from epiq.frontend.types import BITS, PACKED_TYPES, is_float, is_known, is_movable, is_signed, opmath_dtype
 
 # f32, f64 and integer spelling of the same arithmetic.
 _BINARY = {
@@ -325,8 +325,8 @@ def convert_element_type(scope: Scope) -> Emitted:
     x: Any = scope.arg(0)
     if not isinstance(x, Value) or not is_known(x.dtype) or not is_known(scope.dtype):
         return None
-    if scope.dtype in (torch.float8_e5m2, torch.float8_e8m0fnu) and scope.dtype != x.dtype:
-        return None  # hardware rounds or saturates these otherwise than torch does
+    if scope.dtype == torch.float8_e8m0fnu and scope.dtype != x.dtype:
+        return None  # no instruction rounds as torch does, to the nearest power of two
     return scope.emitter.cast(x, scope.dtype)
 
 
@@ -361,8 +361,22 @@ def copy(scope: Scope) -> Emitted:
 @emits(overload("aten.view.dtype"))
 def view_dtype(scope: Scope) -> Emitted:
     x = scope.arg(0)
-    if not isinstance(x, Value) or not is_known(x.dtype) or not is_known(scope.dtype):
+    if not isinstance(x, Value) or not is_movable(x.dtype) or not is_movable(scope.dtype):
         return None
     if x.dtype.itemsize != scope.dtype.itemsize or torch.bool in (x.dtype, scope.dtype):
         return None
+    if PACKED_TYPES & {x.dtype, scope.dtype}:
+        # The same bytes, as an op: this node is what holds values of that dtype.
+        return scope.emitter.reshape(scope.emitter.bitcast(x, scope.dtype), scope.shape)
     return scope.emitter.bitcast(x, scope.dtype)
+
+
+@emits(overload("aten.signbit.default"))
+def signbit(scope: Scope) -> Emitted:
+    """-0 and a negative NaN have one."""
+    x = scope.arg(0)
+    if not isinstance(x, Value) or not is_known(x.dtype) or not is_signed(x.dtype):
+        return None
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = scope.emitter.bitcast(x, integers[x.dtype.itemsize]) if is_float(x.dtype) else x
+    return scope.emitter.compare("lt", bits, scope.emitter.splat(0, bits.dtype, bits.shape))

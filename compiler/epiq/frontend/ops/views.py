@@ -6,12 +6,12 @@ from typing import Any
 
 from epiq.frontend.emitter import Value
 from epiq.frontend.ops.table import Emitted, Scope, emits, overload
-from epiq.frontend.types import is_known
+from epiq.frontend.types import is_movable
 
 
 def _input(scope: Scope) -> Value | None:
     x = scope.arg(0)
-    return x if isinstance(x, Value) and is_known(x.dtype) else None
+    return x if isinstance(x, Value) and is_movable(x.dtype) else None
 
 
 @emits(

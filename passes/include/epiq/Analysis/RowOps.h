@@ -17,6 +17,16 @@ inline bool isFp8(mlir::Type type) {
   return llvm::isa<mlir::Float8E4M3FNType, mlir::Float8E5M2Type>(type);
 }
 
+// A power of two: a byte in memory and in Triton.
+inline bool isUe8m0(mlir::Type type) {
+  return llvm::isa<mlir::Float8E8M0FNUType>(type);
+}
+
+// Values that exist only until they are packed two a byte.
+inline bool isE2m1(mlir::Type type) {
+  return llvm::isa<mlir::Float4E2M1FNType>(type);
+}
+
 // L3, L6: whether `op` is an elementwise op that Triton computes as torch does.
 mlir::LogicalResult checkElementwise(mlir::Operation &op, std::string &reason);
 
