@@ -25,8 +25,8 @@ def lowered(group_quant, monkeypatch):
     """Stands in for the lowering: the kernel of data/, and the schedules it was asked for."""
     asked = []
 
-    def lower(program, schedule):
-        asked.append((program, schedule))
+    def lower(program, schedule, target):
+        asked.append((program, schedule, target))
         return group_quant
 
     monkeypatch.setattr(levels, "lower", lower)
@@ -36,7 +36,7 @@ def lowered(group_quant, monkeypatch):
 def test_all_levels_and_targets(tmp_path, lowered, group_quant):
     schedule = Schedule(num_warps=4)
     written = levels.dump(PROGRAM, tmp_path / "a" / "b", [Target(90), Target(100)], schedule)
-    assert lowered == [(PROGRAM, schedule)]
+    assert lowered == [(PROGRAM, schedule, Target(90)), (PROGRAM, schedule, Target(100))]
     assert [path.name for path in written.files] == [
         "group_quant.epiq.mlir",
         "group_quant.ttir",
@@ -57,7 +57,7 @@ def test_all_levels_and_targets(tmp_path, lowered, group_quant):
 
 
 def test_a_refusal_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(levels, "lower", lambda program, schedule: "not IR")
+    monkeypatch.setattr(levels, "lower", lambda program, schedule, target: "not IR")
     with pytest.raises(CompileError):
         levels.dump(PROGRAM, tmp_path, [Target(90)], Schedule())
     assert not list(tmp_path.iterdir())

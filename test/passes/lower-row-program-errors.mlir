@@ -149,13 +149,53 @@
 
 // -----
 
-%x = epiq.extern "x"() : () -> tensor<?x32xf8E8M0FNU>
-// expected-error @+1 {{L6: Triton has no values of type tensor<?x32xf8E8M0FNU>}}
+%x = epiq.extern "x"() : () -> tensor<?x32xf8E4M3FNUZ>
+// expected-error @+1 {{L6: Triton has no values of type tensor<?x32xf8E4M3FNUZ>}}
 %m = epiq.row_program @no_l6_type (%x) {layouts = [#epiq.layout<row_major>]}
-    : (tensor<?x32xf8E8M0FNU>) -> tensor<?x32xf32> {
-^bb0(%in: tensor<?x32xf8E8M0FNU>):
-  %a = arith.extf %in : tensor<?x32xf8E8M0FNU> to tensor<?x32xf32>
+    : (tensor<?x32xf8E4M3FNUZ>) -> tensor<?x32xf32> {
+^bb0(%in: tensor<?x32xf8E4M3FNUZ>):
+  %a = arith.extf %in : tensor<?x32xf8E4M3FNUZ> to tensor<?x32xf32>
   epiq.yield %a : tensor<?x32xf32>
+}
+
+// -----
+
+// A power of two is read as f32; there is no sum of two of them.
+%x = epiq.extern "x"() : () -> tensor<?x32xf8E8M0FNU>
+// expected-error @+1 {{L6: arith.addf from f8E8M0FNU to f8E8M0FNU has no counterpart in Triton}}
+%m = epiq.row_program @no_l6_scale (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf8E8M0FNU>) -> tensor<?x32xf8E8M0FNU> {
+^bb0(%in: tensor<?x32xf8E8M0FNU>):
+  %a = arith.addf %in, %in : tensor<?x32xf8E8M0FNU>
+  epiq.yield %a : tensor<?x32xf8E8M0FNU>
+}
+
+// -----
+
+// Values of e2m1 are only packed.
+%x = epiq.extern "x"() : () -> tensor<?x32xf32>
+// expected-error @+1 {{L6: arith.extf of f4E2M1FN, which is only packed}}
+%m = epiq.row_program @no_l6_element (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x32xf32>) -> tensor<?x32xf32> {
+^bb0(%in: tensor<?x32xf32>):
+  %a = arith.truncf %in : tensor<?x32xf32> to tensor<?x32xf4E2M1FN>
+  %b = arith.extf %a : tensor<?x32xf4E2M1FN> to tensor<?x32xf32>
+  epiq.yield %b : tensor<?x32xf32>
+}
+
+// -----
+
+// Groups of 3 tear the pair that elements 2 and 3 are.
+%x = epiq.extern "x"() : () -> tensor<?x6xf32>
+// expected-error @+1 {{L6: pairs of tensor<?x6xf4E2M1FN> are torn by other shapes of the row}}
+%m:2 = epiq.row_program @no_l6_pairs (%x) {layouts = [#epiq.layout<packed_e2m1>, #epiq.layout<row_major>]}
+    : (tensor<?x6xf32>) -> (tensor<?x3xi8>, tensor<?x2xf32>) {
+^bb0(%in: tensor<?x6xf32>):
+  %g = epiq.reshape %in : tensor<?x6xf32> to tensor<?x2x3xf32>
+  %s = epiq.reduce max %g dims [2] : tensor<?x2x3xf32> to tensor<?x2xf32>
+  %a = arith.truncf %in : tensor<?x6xf32> to tensor<?x6xf4E2M1FN>
+  %p = epiq.relayout %a to packed_e2m1 : tensor<?x6xf4E2M1FN> to tensor<?x3xi8>
+  epiq.yield %p, %s : tensor<?x3xi8>, tensor<?x2xf32>
 }
 
 // -----

@@ -23,7 +23,8 @@ def dump(program: RowProgram, folder: Path | str, targets: Sequence[Target], sch
     """Compiles a row program for each target and writes each level.
 
     Files, by the program's name: NAME.epiq.mlir, the row program; NAME.ttir, Triton IR as lowered, or
-    NAME.sm_90a.ttir where it differs between the targets; NAME.sm_90a.clean.ttir, the same after Triton's cleanup; NAME.sm_90a.ptx; NAME.sm_90a.cubin.
+    NAME.sm_90a.ttir where it differs between the targets; NAME.sm_90a.clean.ttir, the same after Triton's
+    cleanup; NAME.sm_90a.ptx; NAME.sm_90a.cubin.
     Raises: OSError if the folder cannot be written, CompileError if Triton refuses the IR.
     """
     folder = Path(folder)

@@ -141,7 +141,7 @@ def _one_value(name: str, given: Tensor | float | None, fmt: QuantFormat, x: Ten
 
 
 def _spread(given: Tensor, x: Tensor) -> Tensor:
-    """One value in a shape that broadcasts: (1,) does as it is, and a reshape is one more op to look through."""
+    """One value in a shape that broadcasts: (1,) as it is, a reshape would be one more op to look through."""
     return given if given.dim() <= min(x.dim(), 1) else given.reshape(())
 
 

@@ -51,5 +51,4 @@ def _to_ue8m0(x: Tensor) -> Tensor:
 
 
 def _pack_e2m1(low: Tensor, high: Tensor) -> Tensor:
-    low, high = torch.broadcast_tensors(low, high)
     return (encode_e2m1(low) | encode_e2m1(high) << 4).view(torch.int8)
