@@ -10,6 +10,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from epiq.codegen import Target, compile_ttir, ptxas_report
+from epiq.formats import MXFP4, MXFP8, NVFP4, quantize
 from epiq.frontend import capture
 from epiq.pipeline import default_schedule, lower
 
@@ -64,3 +65,33 @@ def test_one_kernel_without_spills(programs, name, width):
         assert any(".v4.b32" in line or ".v2.b32" in line for line in loads), loads
         # Multiplying and adding in one rounding would make bits depend on what is fused.
         assert "fma.rn.f32" not in compiled.ptx or "math.fma" in text
+
+
+SCALED = {
+    "mxfp8": (MXFP8, "cvt.rp.satfinite.ue8m0x2.f32"),
+    "mxfp4": (MXFP4, "cvt.rn.satfinite.e2m1x2.f32"),
+    "nvfp4": (NVFP4, "cvt.rn.satfinite.e2m1x2.f32"),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_scaled_formats_use_the_instructions_that_there_are(name):
+    """ptxas takes them; values go from a vector load to a vector store without passing between threads."""
+    fmt, instruction = SCALED[name]
+    given = torch.tensor(2.0)
+
+    def fn(x, given):
+        return quantize(x, fmt, global_scale=given if fmt.global_scale else None)
+
+    (record,) = capture(fn, torch.zeros(4, 4096, dtype=torch.bfloat16), given)
+    (program,) = record.grouped.programs
+    for target in (Target(90), Target(100)):
+        schedule = default_schedule(program, TOKENS, target)
+        text = lower(program, schedule, target=target)
+        compiled = compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
+        assert (instruction in compiled.ptx) == (target.arch == 100)
+        report = ptxas_report(compiled)
+        assert (report.spill_stores, report.spill_loads) == (0, 0), report
+        stores = [line.split()[0] for line in compiled.ptx.splitlines() if "st.global" in line]
+        wide = "st.global.v2.b32" if name == "mxfp8" else "st.global.b32"
+        assert any(wide in line for line in compiled.ptx.splitlines() if "st.global" in line), stores

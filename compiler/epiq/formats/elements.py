@@ -49,7 +49,8 @@ def to_ue8m0(value: Tensor, *, round_up: bool, less: int = 0) -> Tensor:
 
     Args: value: f32, not negative. round_up: the least power of two that is not under the value, else the
       largest that is not over it. less: subtracted from the exponent.
-    Returns: float8_e8m0fnu, same shape. NaN gives NaN (byte 255), Inf the largest scale (byte 254), 0 byte 0.
+    Returns: float8_e8m0fnu, same shape. NaN gives NaN (byte 255), 0 byte 0; Inf counts as exponent 255, which
+      is the largest scale (byte 254) unless something is subtracted.
     """
     bits = value.view(torch.int32)
     byte = bits >> 23

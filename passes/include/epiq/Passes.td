@@ -31,11 +31,19 @@ def Raise : Pass<"epiq-raise", "mlir::ModuleOp"> {
         : (tensor<?x4096xbf16>, tensor<f32>) -> tensor<?x4096xf8E4M3FN> { ... }
     ```
     What is found:
-    - `quantize`, by its cast to fp8: clamp (or none), division by a scale or
-      product with its reciprocal, the scale given or computed from
-      amax = max |x| over a group, a token or the tensor, divided by the
-      element's maximum, with a floor on amax or on the scale, an upper bound on
-      amax, a power of two of it; views that split into groups and back.
+    - `epiq.to_ue8m0`, for a byte or an f32 power of two made by shifts, masks,
+      comparisons and a NaN's own case from the bits of a value that is not
+      negative; `arith.truncf` to f4E2M1FN and its `epiq.relayout`, for codes
+      counted by comparisons with the midpoints, two packed in a byte. Any
+      spelling, if it is equal for every float that can occur: such arithmetic
+      depends on a class of floats alone, and one of each class is tried.
+    - `quantize`, by its cast to fp8 or e2m1, or to i8 after rounding: clamp (or
+      none), 0 where the scale is 0, division by a scale or product with its
+      reciprocal, the scale given or computed from amax = max |x| over a group,
+      a token or the tensor, divided by the element's maximum, with a floor on
+      amax or on the scale, an upper bound on amax, a power of two of it, a
+      rounding to e4m3, a given number that multiplies amax and the values;
+      views that split into groups and back, and the packing.
     - `rms_norm`, by its root: x * rsqrt(mean(x * x) + eps), a weight or 1 + it,
       in f32 or after a rounding.
     - `layer_norm`, by its root: (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps),
@@ -47,7 +55,8 @@ def Raise : Pass<"epiq-raise", "mlir::ModuleOp"> {
     - `relu2`: max(x, 0) squared.
     - `epiq.relayout`, for transpose(contiguous(transpose(x))).
 
-    Each find is a remark. A cast to fp8 is left as it is, with a remark, when
+    Each find of the others is a remark. A cast that would be a quantization's is
+    left as it is, with a remark, when
     (R1) no scale that several values share is applied before it; (R2) it is
     clamped to another range than the element's; (R3) the scale comes from
     another value's maximum, or not from one of magnitudes; (R4) the scale is

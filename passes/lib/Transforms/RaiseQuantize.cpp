@@ -284,6 +284,9 @@ OrRefusal<Named> QuantizeFinder::run() {
     Value values = withoutGlobal(x, scale);
     if (values == x)
       return refuse("R5: the global scale multiplies amax, not the values");
+    for (Value operand : x.getDefiningOp()->getOperands())
+      if (oneGiven(operand) == scale.globalScale)
+        addLineage(ops, operand, scale.globalScale);
     ops.insert(x.getDefiningOp());
     x = values;
   }

@@ -125,6 +125,7 @@ std::optional<Refusal> ScaleReader::readProduct(arith::MulFOp mul) {
     if (scale.globalScale)
       return refuse("R5: multiplies amax by a second given number");
     scale.globalScale = oneGiven(given->match);
+    addLineage(ops, given->match, scale.globalScale);
     return std::nullopt;
   }
   auto product = matchEither<arith::MulFOp>(mul, isSplat);

@@ -39,6 +39,14 @@ def _zeros_ordered(result: Tensor, a: Tensor, b: Tensor, larger: bool) -> Tensor
     return torch.where(zeros, a + b if larger else -(-a - b), result)
 
 
+def _number(result: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """`result`, or where it is NaN the operand that is not: libm passes a signaling NaN on, PTX does not."""
+    nan = result.isnan()
+    if not bool(nan.any()):
+        return result
+    return torch.where(nan, torch.where(a.isnan(), b, a), result)
+
+
 @elementwise("arith.maximumf")
 def maximumf(a: Tensor, b: Tensor) -> Tensor:
     return _zeros_ordered(torch.maximum(a, b), a, b, larger=True)
@@ -51,12 +59,12 @@ def minimumf(a: Tensor, b: Tensor) -> Tensor:
 
 @elementwise("arith.maxnumf")
 def maxnumf(a: Tensor, b: Tensor) -> Tensor:
-    return _zeros_ordered(torch.fmax(a, b), a, b, larger=True)
+    return _zeros_ordered(_number(torch.fmax(a, b), a, b), a, b, larger=True)
 
 
 @elementwise("arith.minnumf")
 def minnumf(a: Tensor, b: Tensor) -> Tensor:
-    return _zeros_ordered(torch.fmin(a, b), a, b, larger=False)
+    return _zeros_ordered(_number(torch.fmin(a, b), a, b), a, b, larger=False)
 
 
 @typed("tt.clampf", "math.clampf")
