@@ -18,6 +18,7 @@ from epiq.formats import (
     MXFP4,
     MXFP8,
     NVFP4,
+    dequantize,
     quantize,
 )
 
@@ -102,4 +103,24 @@ def test_fused_is_the_reference_bit_for_bit(name, producer):
         )
     for mine, reference in zip(got, want, strict=False):
         assert (mine.shape, mine.dtype) == (reference.shape, reference.dtype)
+        assert torch.equal(bits(mine), bits(reference))
+
+
+@pytest.mark.parametrize(("source", "target"), [(FP8_GROUP128, MXFP8), (MXFP8, NVFP4)])
+def test_requantization_is_one_kernel(source, target):
+    """Values of one format and their scales to another format: nothing is stored between."""
+    q, scale = quantize(torch.randn(3, 256).to(torch.bfloat16), source)
+    given = torch.tensor(20.0)
+
+    def fn(q, scale, given):
+        return quantize(
+            dequantize(q, scale, source), target, global_scale=given if target.global_scale else None
+        )
+
+    torch._dynamo.reset()
+    options = {"epiq.strict": True, "epiq.fail_on_unfused": True}
+    with torch.no_grad():
+        got = torch.compile(fn, backend="epiq", fullgraph=True, options=options)(q, scale, given)
+        want = fn(q, scale, given)
+    for mine, reference in zip(got, want, strict=True):
         assert torch.equal(bits(mine), bits(reference))
