@@ -44,11 +44,19 @@ def passed(result: Cell) -> bool:
     return bool(checks.get("within_bounds", False) and checks.get("fused_is_unfused", True))
 
 
+def measured_peers(cells: Sequence[Cell]) -> list[str]:
+    """Those that took part in some cell; Inductor has its columns in any case."""
+    return [
+        peer for peer in PEERS if peer == "inductor" or any(peer in cell.get("warm", {}) for cell in cells)
+    ]
+
+
 def as_markdown(report: dict[str, Any]) -> str:
     """Promises and means first, then every cell."""
     cells = report["cells"]
-    over = " | ".join(f"over {name}" for name in PEERS.values())
-    times = " | ".join(f"{name} us" for name in [*PEERS.values(), "epiq"])
+    peers = measured_peers(cells)
+    over = " | ".join(f"over {PEERS[peer]}" for peer in peers)
+    times = " | ".join(f"{name} us" for name in [*(PEERS[peer] for peer in peers), "epiq"])
     lines = [
         f"# Row programs on {report['device']}",
         "",
@@ -62,43 +70,43 @@ def as_markdown(report: dict[str, Any]) -> str:
         "Geometric means of the speedup, L2 warm (flushed):",
         "",
         f"| program | cells | {over} | of the copy's rate |",
-        "|---|---|" + "---|" * len(PEERS) + "---|",
-        *means(cells),
+        "|---|---|" + "---|" * len(peers) + "---|",
+        *means(cells, peers),
         "",
         "Speedups below are L2 warm, and flushed in brackets; times are medians (p10-p90).",
         "The copy, flushed, is the fastest plain copy of as many bytes.",
         "",
         f"| program | T x H | {times} | {over} | of copy | ok |",
-        "|---|---|" + "---|" * 2 * len(PEERS) + "---|---|---|",
-        *map(row, cells),
+        "|---|---|" + "---|" * 2 * len(peers) + "---|---|---|",
+        *(row(cell, peers) for cell in cells),
     ]
     return "\n".join(lines) + "\n"
 
 
-def row(result: Cell) -> str:
+def row(result: Cell, peers: Sequence[str]) -> str:
     shape = f"{result['tokens']} x {result['width']}"
     if "error" in result:
-        return f"| {result['program']} | {shape} |{' |' * (2 * len(PEERS) + 2)} {result['error'][:100]} |"
+        return f"| {result['program']} | {shape} |{' |' * (2 * len(peers) + 2)} {result['error'][:100]} |"
     warm = result["warm"]
     ours = warm["epiq"]
     fields = [
         result["program"],
         shape,
-        *(f"{warm[peer]['median_us']:.1f}" if peer in warm else "" for peer in PEERS),
+        *(f"{warm[peer]['median_us']:.1f}" if peer in warm else "" for peer in peers),
         f"{ours['median_us']:.1f} ({ours['p10_us']:.1f}-{ours['p90_us']:.1f})",
-        *(both(speedup(result, "warm", peer), speedup(result, "flushed", peer)) for peer in PEERS),
+        *(both(speedup(result, "warm", peer), speedup(result, "flushed", peer)) for peer in peers),
         as_ratio(speedup(result, "flushed", "copy")),
         "ok" if passed(result) else "FAILED",
     ]
     return "| " + " | ".join(fields) + " |"
 
 
-def means(cells: Sequence[Cell]) -> list[str]:
+def means(cells: Sequence[Cell], peers: Sequence[str]) -> list[str]:
     lines = []
     for program in dict.fromkeys(cell["program"] for cell in cells):
         own = [cell for cell in cells if cell["program"] == program and "error" not in cell]
         fields = [program, str(len(own))]
-        for peer in PEERS:
+        for peer in peers:
             fields.append(both(*(geomean(own, mode, peer) for mode in ("warm", "flushed"))))
         fields.append(as_ratio(geomean(own, "flushed", "copy")))
         lines.append("| " + " | ".join(fields) + " |")

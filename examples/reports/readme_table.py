@@ -57,14 +57,19 @@ def render() -> str:
     """The table as Markdown, and a line on the conditions."""
     rows = latest("results.json")
     layers = latest("layers.json")
-    lines = [
-        f"| FP8, groups of 128: microseconds | {' | '.join(PEERS.values())} | epiq | Inductor / epiq |",
-        "|---|" + "---|" * (len(PEERS) + 2),
+    measured = [
+        peer for peer in PEERS if any(peer in cell.get("warm", {}) for cell in (rows or {}).get("cells", []))
     ]
-    lines += [line for key, label in ROWS.items() if (line := program_line(rows, key, label))]
-    lines += [line for cell in LAYERS if (line := layers_line(layers, *cell))]
+    peers = measured or ["inductor"]
+    names = " | ".join(PEERS[peer] for peer in peers)
+    lines = [
+        f"| FP8, groups of 128: microseconds | {names} | epiq | Inductor / epiq |",
+        "|---|" + "---|" * (len(peers) + 2),
+    ]
+    lines += [line for key, label in ROWS.items() if (line := program_line(rows, key, label, peers))]
+    lines += [line for cell in LAYERS if (line := layers_line(layers, *cell, peers))]
     if len(lines) == 2:
-        lines.append("| not measured yet |" + " |" * (len(PEERS) + 2))
+        lines.append("| not measured yet |" + " |" * (len(peers) + 2))
     machine = (rows or {}).get("device") or (layers or {}).get("machine", "").partition(",")[0]
     if machine:
         lines += [
@@ -84,29 +89,33 @@ def latest(name: str) -> dict[str, Any] | None:
     return found
 
 
-def program_line(report: dict[str, Any] | None, key: tuple[str, int, int], label: str) -> str:
+def program_line(
+    report: dict[str, Any] | None, key: tuple[str, int, int], label: str, peers: list[str]
+) -> str:
     for cell in (report or {}).get("cells", []):
         if (cell["program"], cell["tokens"], cell["width"]) == key and "inductor" in cell.get("warm", {}):
-            return table_line(label, {name: one["median_us"] for name, one in cell["warm"].items()})
+            return table_line(label, {name: one["median_us"] for name, one in cell["warm"].items()}, peers)
     return ""
 
 
-def layers_line(report: dict[str, Any] | None, batch: int, seq_len: int) -> str:
+def layers_line(report: dict[str, Any] | None, batch: int, seq_len: int, peers: list[str]) -> str:
     for cell in (report or {}).get("cells", []):
         if (cell["batch"], cell["seq_len"]) != (batch, seq_len) or not cell.get("speedup"):
             continue
         label = f"{report['model']['num_layers']} Llama-3-8B-shaped layers, {batch} x {seq_len} tokens"
-        return table_line(label, {name: side["timing"]["median_us"] for name, side in cell["sides"].items()})
+        return table_line(
+            label, {name: side["timing"]["median_us"] for name, side in cell["sides"].items()}, peers
+        )
     return ""
 
 
-def table_line(label: str, times_us: dict[str, float]) -> str:
+def table_line(label: str, times_us: dict[str, float], peers: list[str]) -> str:
     def shown(name: str) -> str:
         time_us = times_us.get(name)
         return "" if time_us is None else f"{time_us:.{1 if time_us < 1000 else 0}f}"
 
     gain = times_us["inductor"] / times_us["epiq"]
-    return f"| {label} | {' | '.join(shown(name) for name in [*PEERS, 'epiq'])} | {gain:.2f}x |"
+    return f"| {label} | {' | '.join(shown(name) for name in [*peers, 'epiq'])} | {gain:.2f}x |"
 
 
 if __name__ == "__main__":

@@ -84,10 +84,10 @@ def test_the_table_has_ratios_means_promises_and_failures(bench):
     warm, flushed = timed(80.0, 120.0, 76.0, 160.0), timed(82.0, 123.0, 69.7, 82.0 * 0.9)
     cells = [cell | {"warm": warm, "flushed": flushed}, other]
     text = bench.as_markdown({"device": "D", "command": "C", "conditions": "", "cells": cells})
-    numbers = "120.0 | 160.0 |  | 80.0 (80.0-80.0) | 1.50x (1.50x) | 2.00x (0.90x) |  | 0.85x | ok |"
+    numbers = "120.0 | 160.0 | 80.0 (80.0-80.0) | 1.50x (1.50x) | 2.00x (0.90x) | 0.85x | ok |"
     assert f"| 8192 x 4096 | {numbers}" in text
-    assert "| add_rms_norm_group | 1 x 7168 | | | | | | | | | RuntimeError: no |" in text
-    assert "| add_rms_norm_group | 1 | 1.50x (1.50x) | 2.00x (0.90x) |  | 0.85x |" in text
+    assert "| add_rms_norm_group | 1 x 7168 | | | | | | | RuntimeError: no |" in text
+    assert "| add_rms_norm_group | 1 | 1.50x (1.50x) | 2.00x (0.90x) | 0.85x |" in text
     assert "at least 1.50x of vLLM | 2.00x over 2 cells |" in text
     assert "at least 1.30x of Inductor | not measured |" in text
     assert "0 of 1, worst 0.85; add_rms_norm_group 8192 x 4096: 0.85 |" in text
