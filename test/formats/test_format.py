@@ -63,6 +63,12 @@ def test_dtypes():
         ({"upper_bound": 0.0}, r"upper_bound must be positive, got 0.0"),
         ({"scale_rounding": "up"}, "scale_rounding 'up' is not one of none, rceil, floor"),
         ({"scale_layout": "diagonal"}, "scale_layout 'diagonal' is not one of row_major, column_major"),
+        ({"scale_layout": "packed_ue8m0"}, "is one of scales of f8E8M0FNU, got scale_dtype 'f32'"),
+        (
+            {"scale_layout": "swizzled_128x4"},
+            "is one of scales of f8E8M0FNU or f8E4M3FN, got scale_dtype 'f32'",
+        ),
+        ({"partial_groups": "cut"}, "partial_groups 'cut' is not one of refuse, pad"),
     ],
 )
 def test_fields_that_make_no_format(change, message):
@@ -100,5 +106,5 @@ def test_annotations_name_every_field():
     """The graph's format attribute mirrors these; a new field must be thought of there too."""
     assert [field.name for field in dataclasses.fields(QuantFormat)] == [
         "name", "element", "granularity", "group_size", "scale_dtype", "static", "floor", "floor_on",
-        "upper_bound", "division", "scale_rounding", "scale_layout", "global_scale",
+        "upper_bound", "division", "scale_rounding", "scale_layout", "global_scale", "partial_groups",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What a quantization format is: one frozen dataclass, read by the reference, the passes and the reports.
 
 A format says which element a value becomes, which values share a scale, and how that scale is computed,
-rounded and laid out. Vary one with `dataclasses.replace(FP8_GROUP128, scale_layout="column_major")`.
+rounded and laid out. Vary one with `dataclasses.replace(FP8_GROUP128, scale_layout="tma_aligned")`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+
+from epiq.formats.layouts import LAYOUTS, ScaleLayout
 
 # Element type -> (largest finite magnitude, torch dtype of the stored values). Names are MLIR's.
 ELEMENTS: dict[str, tuple[float, torch.dtype]] = {
@@ -26,7 +28,7 @@ SCALE_DTYPES: dict[str, torch.dtype] = {
 }
 GRANULARITIES = ("tensor", "token", "group")
 SCALE_ROUNDINGS = ("none", "rceil", "floor")
-LAYOUTS = ("row_major", "column_major")
+PARTIAL_GROUPS = ("refuse", "pad")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class QuantFormat:
       division: the value is x / scale if true, x * (1 / scale) with the reciprocal rounded to f32 if false.
       scale_rounding: how a power-of-two scale is chosen: `rceil` rounds amax / max up to one, `floor` takes
         floor(log2(amax)) minus the element's largest exponent (OCP MX); `none` for other scales.
-      scale_layout: strides of the scale tensor, (G, 1) or (1, M).
+      scale_layout: how the scales lie in memory, a key of LAYOUTS (NUMERICS.md has the table).
       global_scale: a second scale, f32, one for the tensor, that multiplies x on the way in (NVFP4).
+      partial_groups: what becomes of a K that groups do not divide: `refuse` it, or `pad` the last group with
+        zeros; q has K columns all the same.
     Raises: ValueError if the fields do not make a format.
     """
 
@@ -63,6 +67,7 @@ class QuantFormat:
     scale_rounding: str = "none"
     scale_layout: str = "row_major"
     global_scale: bool = False
+    partial_groups: str = "refuse"
 
     def __post_init__(self) -> None:
         _check_choice("element", self.element, ELEMENTS)
@@ -71,6 +76,7 @@ class QuantFormat:
         _check_choice("floor_on", self.floor_on, ("scale", "amax"))
         _check_choice("scale_rounding", self.scale_rounding, SCALE_ROUNDINGS)
         _check_choice("scale_layout", self.scale_layout, LAYOUTS)
+        _check_choice("partial_groups", self.partial_groups, PARTIAL_GROUPS)
         if (self.granularity == "group") != (self.group_size > 0):
             raise ValueError(
                 f"granularity {self.granularity!r} does not go with group_size {self.group_size}"
@@ -97,10 +103,19 @@ class QuantFormat:
             raise ValueError(f"scale_rounding 'floor' has its floor on amax, got floor_on {self.floor_on!r}")
         if self.scale_dtype == "f32" and not self.static and self.floor == 0.0:
             raise ValueError("floor 0.0 leaves a group of zeros with scale 0, and so with NaN values")
-        if self.scale_layout == "column_major" and self.granularity != "group":
+        self._check_layout()
+
+    def _check_layout(self) -> None:
+        if self.scale_layout != "row_major" and self.granularity != "group":
             raise ValueError(
-                f"scale_layout 'column_major' needs several scales a row, "
+                f"scale_layout {self.scale_layout!r} needs several scales a row, "
                 f"got granularity {self.granularity!r}"
+            )
+        dtypes = _LAYOUT_DTYPES.get(self.scale_layout, tuple(SCALE_DTYPES))
+        if self.scale_dtype not in dtypes:
+            raise ValueError(
+                f"scale_layout {self.scale_layout!r} is one of scales of {' or '.join(dtypes)}, "
+                f"got scale_dtype {self.scale_dtype!r}"
             )
 
     @property
@@ -114,12 +129,30 @@ class QuantFormat:
         return ELEMENTS[self.element][1]
 
     @property
+    def layout(self) -> ScaleLayout:
+        """How the scales lie in memory."""
+        return LAYOUTS[self.scale_layout]
+
+    @property
     def torch_scale_dtype(self) -> torch.dtype:
-        """Dtype of the stored scales."""
-        return SCALE_DTYPES[self.scale_dtype]
+        """Dtype of the stored scales; packed_ue8m0 holds four in an int32."""
+        return torch.int32 if self.layout.word > 1 else SCALE_DTYPES[self.scale_dtype]
+
+    def groups(self, k: int) -> int:
+        """Groups of a row of K values.
+
+        Raises: ValueError if they do not divide K and the format has no partial ones, or if K is odd and two
+          values share a byte.
+        """
+        if k % self.group_size != 0 and self.partial_groups == "refuse":
+            raise ValueError(f"group_size {self.group_size} does not divide K = {k}")
+        if self.element == "f4E2M1FN" and k % 2 != 0:
+            raise ValueError(f"K = {k} is odd, but {self.element} packs two values a byte")
+        return -(-k // self.group_size)
 
     def scale_shape(self, x_shape: Sequence[int]) -> tuple[int, ...]:
-        """Shape of the scales of an `x` of that shape: (), (.., 1) or (.., K // group_size).
+        """Shape of the stored scales of an `x` of that shape: (), (.., 1), or what the layout makes of
+        (.., groups).
 
         Raises: ValueError if the shape does not fit the format.
         """
@@ -129,10 +162,21 @@ class QuantFormat:
             raise ValueError(f"{self.name} needs rows along K, got a tensor of shape ()")
         if self.granularity == "token":
             return (*x_shape[:-1], 1)
-        k = x_shape[-1]
-        if k % self.group_size != 0:
-            raise ValueError(f"group_size {self.group_size} does not divide K = {k}")
-        return (*x_shape[:-1], k // self.group_size)
+        return self.layout.shape(x_shape[:-1], self.groups(x_shape[-1]))
+
+    def scale_strides(self, x_shape: Sequence[int]) -> tuple[int, ...]:
+        """Strides of the stored scales, in elements. Raises: ValueError as `scale_shape` does."""
+        if self.granularity != "group":
+            return (1,) * len(self.scale_shape(x_shape))
+        return self.layout.strides(x_shape[:-1], self.groups(x_shape[-1]))
+
+
+# The scales that a layout is made for; any where it is not named here.
+_LAYOUT_DTYPES = {
+    "tma_aligned": ("f32",),
+    "packed_ue8m0": ("f8E8M0FNU",),
+    "swizzled_128x4": ("f8E8M0FNU", "f8E4M3FN"),
+}
 
 
 def _check_choice(field: str, value: str, choices: Collection[str]) -> None:

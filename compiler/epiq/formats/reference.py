@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from epiq.formats.elements import LARGEST_EXPONENT, from_e2m1, to_e2m1, to_ue8m0
-from epiq.formats.format import QuantFormat
+from epiq.formats.format import SCALE_DTYPES, QuantFormat
 
 INPUT_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -32,8 +32,8 @@ def quantize(
       the scales, of shape `fmt.scale_shape(x.shape)`, x ≈ q * scale; a static scale is returned as it was
       given.
     Raises: TypeError for a dtype or type that the format does not take, ValueError if the group size does not
-      divide K, a scale is missing, not wanted, of more than one value, or (where its value can be seen) not
-      positive.
+      divide K (and the format does not pad), a scale is missing, not wanted, of more than one value, or
+      (where its value can be seen) not positive.
     Error: with e4m3, |q * scale - x| <= max(amax, 448 * floor) / 28, half an e4m3 step at 448 (NUMERICS.md).
     """
     _check_input(x, fmt)
@@ -56,15 +56,21 @@ def quantize(
         scales = _scale_of(values.abs().amax(-1, keepdim=True), fmt)
         return _cast(_apply(values, scales, fmt), fmt).contiguous(), scales
 
-    groups = torch.unflatten(values, -1, (x.shape[-1] // fmt.group_size, fmt.group_size))
+    k = x.shape[-1]
+    count = fmt.groups(k)
+    missing = count * fmt.group_size - k
+    padded = torch.nn.functional.pad(values, (0, missing)) if missing else values
+    groups = torch.unflatten(padded, -1, (count, fmt.group_size))
     amax = groups.abs().amax(-1, keepdim=True)
     if multiplier is None:
         scales = _scale_of(amax, fmt)
         scaled = _apply(groups, scales, fmt)
     else:
         scales, scaled = _two_level(groups, amax, multiplier, fmt)
-    q = _cast(scaled, fmt).flatten(-2).contiguous()
-    return q, _lay_out(scales.squeeze(-1), fmt)
+    q = _cast(scaled, fmt).flatten(-2)
+    if missing:
+        q = q.narrow(-1, 0, k // 2 if fmt.element == "f4E2M1FN" else k)
+    return q.contiguous(), fmt.layout.lay_out(scales.squeeze(-1))
 
 
 def dequantize(
@@ -76,10 +82,10 @@ def dequantize(
 ) -> Tensor:
     """The values that `q` and its scales stand for, computed in f32 and rounded once to `dtype`.
 
-    Args: q, scale: as `quantize` returns them, scales in any strides. dtype: bf16, f16 or f32.
+    Args: q, scale: as `quantize` returns them. dtype: bf16, f16 or f32.
     Returns: (.., K) of `dtype`.
-    Raises: TypeError for a dtype that is not the format's, ValueError for a scale whose shape is not that of
-      `q`.
+    Raises: TypeError for a dtype that is not the format's, ValueError for a scale whose shape or strides are
+      not those that `quantize` gives a scale of `q`, a global scale that is missing or not wanted.
     """
     if q.dtype != fmt.value_dtype:
         raise TypeError(f"{fmt.name} holds {fmt.value_dtype}, got q of {q.dtype}")
@@ -97,15 +103,29 @@ def dequantize(
         raise ValueError(
             f"q of shape {tuple(q.shape)} needs scale of shape {wanted}, got {tuple(scale.shape)}"
         )
-    factors = scale.to(torch.float32)
     if fmt.granularity == "token":
-        return (values * factors).to(dtype)
-    groups = torch.unflatten(values, -1, (wanted[-1], fmt.group_size)) * factors.unsqueeze(-1)
+        return (values * scale.to(torch.float32)).to(dtype)
+    _check_strides(q, scale, fmt.scale_strides(values.shape))
+    leading, k = values.shape[:-1], values.shape[-1]
+    count = fmt.groups(k)
+    factors = fmt.layout.read_back(scale, leading, count, SCALE_DTYPES[fmt.scale_dtype]).to(torch.float32)
+    missing = count * fmt.group_size - k
+    padded = torch.nn.functional.pad(values, (0, missing)) if missing else values
+    groups = torch.unflatten(padded, -1, (count, fmt.group_size)) * factors.unsqueeze(-1)
     if fmt.global_scale:
         groups = groups / _one_value("global_scale", global_scale, fmt, q).reshape(())
     elif global_scale is not None:
         raise ValueError(f"{fmt.name} has no global scale, got global_scale = {_describe(global_scale)}")
-    return groups.flatten(-2).to(dtype)
+    return groups.flatten(-2).narrow(-1, 0, k).to(dtype)
+
+
+def _check_strides(q: Tensor, scale: Tensor, wanted: tuple[int, ...]) -> None:
+    """A dimension of size 1 may have any stride, and so may all of an empty tensor."""
+    given = scale.stride()
+    if scale.numel() != 0 and any(
+        size > 1 and a != b for size, a, b in zip(scale.shape, given, wanted, strict=True)
+    ):
+        raise ValueError(f"q of shape {tuple(q.shape)} needs scale of strides {wanted}, got {given}")
 
 
 def _check_input(x: Tensor, fmt: QuantFormat) -> None:
@@ -189,17 +209,3 @@ def _cast(scaled: Tensor, fmt: QuantFormat) -> Tensor:
     if fmt.element == "i8":
         scaled = scaled.round()
     return scaled.clamp(-fmt.element_max, fmt.element_max).to(fmt.value_dtype)
-
-
-def _lay_out(scales: Tensor, fmt: QuantFormat) -> Tensor:
-    """Gives row-major scales (.., G) the strides that the format names."""
-    if fmt.scale_layout == "row_major" or scales.dim() == 1:
-        return scales
-    leading, groups = scales.shape[:-1], scales.shape[-1]
-    flat = scales.flatten(0, -2)
-    if flat.shape[0] == 1 or groups == 1:
-        # torch calls such a tensor contiguous either way; consumers that read strides want column-major ones.
-        columns = flat.as_strided((flat.shape[0], groups), (1, flat.shape[0]))
-    else:
-        columns = flat.t().clone(memory_format=torch.contiguous_format).t()
-    return columns if len(leading) == 1 else torch.unflatten(columns, 0, tuple(leading))
