@@ -200,6 +200,26 @@ def test_a_given_scale_made_of_amax():
     assert records[0].nodes_after == 2 + 4  # The calls and their results: nothing is left to Inductor.
 
 
+@pytest.mark.parametrize("spelling", [
+    lambda y: y.abs().max(),
+    lambda y: y.flatten().abs().amax(),
+    lambda y: y.float().reshape(-1, 32).abs().amax(),
+    lambda y: y.abs().amax(dim=(0, 1, 2)),
+    lambda y: y.abs().amax(dim=(-3, -2, -1), keepdim=True),
+])  # fmt: skip
+def test_spellings_of_amax(spelling):
+    def fn(x, r, w):
+        y = x + r
+        scale = (spelling(y).float() / 448.0).clamp(min=1e-6)
+        return (y.float() / scale).clamp(-448.0, 448.0).to(torch.float8_e4m3fn), scale
+
+    args = inputs((2, 3, 64))
+    with recording() as records:
+        got = compiled(fn)(*args)
+    assert_same_bits(got, fn(*args))
+    assert [program.composites for program in records[0].used] == [("amax",), ("quantize",)]
+
+
 def test_report_counts_both_programs():
     def fn(x, r, w):
         return quantize(rms_norm(x, r, w), FP8_PER_TENSOR)

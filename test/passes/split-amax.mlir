@@ -97,6 +97,31 @@ func.func @given(%x: tensor<?x256xbf16>) -> tensor<?x256xf8E4M3FN> {
   return %q : tensor<?x256xf8E4M3FN>
 }
 
+// All elements in a row, or in rows of another width, have the same maximum.
+// CHECK-LABEL: @flat
+func.func @flat(%x: tensor<2x?x256xbf16>) -> tensor<2x?x256xf8E4M3FN> {
+  // CHECK: %[[A:.*]] = epiq.composite "amax" (%arg0)
+  // CHECK: math.absf %{{.*}} : tensor<2x?x256xf32>
+  // CHECK: epiq.reduce max %{{.*}} dims [0, 1, 2] : tensor<2x?x256xf32> to tensor<f32>
+  // CHECK-NOT: epiq.reshape
+  // CHECK: epiq.composite "quantize" (%arg0, %[[A]])
+  %0 = arith.extf %x : tensor<2x?x256xbf16> to tensor<2x?x256xf32>
+  %1 = epiq.reshape %0 : tensor<2x?x256xf32> to tensor<?xf32>
+  %2 = math.absf %1 : tensor<?xf32>
+  %3 = epiq.reduce max %2 dims [0] : tensor<?xf32> to tensor<f32>
+  %q = epiq.composite "quantize" (%x, %3)
+      {format = #epiq.format<element = f8E4M3FN, granularity = tensor, static = true>}
+      : (tensor<2x?x256xbf16>, tensor<f32>) -> tensor<2x?x256xf8E4M3FN> {
+  ^bb0(%a: tensor<2x?x256xbf16>, %s: tensor<f32>):
+    %w = arith.extf %a : tensor<2x?x256xbf16> to tensor<2x?x256xf32>
+    %b = epiq.broadcast %s : tensor<f32> to tensor<2x?x256xf32>
+    %d = arith.divf %w, %b : tensor<2x?x256xf32>
+    %y = arith.truncf %d : tensor<2x?x256xf32> to tensor<2x?x256xf8E4M3FN>
+    epiq.yield %y : tensor<2x?x256xf8E4M3FN>
+  }
+  return %q : tensor<2x?x256xf8E4M3FN>
+}
+
 // A scale for each token stays in its quantization (A1).
 // CHECK-LABEL: @no_split_a1_token
 // CHECK-NOT: "amax"

@@ -190,7 +190,7 @@ OrRefusal<Groups> QuantizeFinder::findGroups(const ScaleMatch &scale,
   RankedTensorType reduced = typeOf(reduce.getInput());
   ArrayRef<int64_t> dims = reduce.getDims();
   int64_t rank = reduced.getRank(), count = dims.size();
-  if (count == rank && rank > 1)
+  if (count == rank && std::max(rank, typeOf(origin).getRank()) > 1)
     return Groups{Granularity::tensor};
   for (int64_t dim = rank - count; dim < rank; ++dim)
     if (!llvm::is_contained(dims, dim))

@@ -14,7 +14,9 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/IRMapping.h"
-#include "mlir/IR/OperationSupport.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 using namespace mlir;
 using namespace epiq::graph;
@@ -45,28 +47,30 @@ bool isCarrier(Operation *op) {
                          ContiguousOp>(op);
 }
 
-// The ops from magnitudes to `reduce`, and the widening casts and views before
-// them; none when it is no maximum of magnitudes.
-std::optional<OpSet> opsOfAmax(ReduceOp reduce) {
+// What an amax is taken of, and the ops in between, first to last: the absolute
+// value, the widening casts and views before it, the casts and views after it.
+struct Amax {
+  Value origin;
+  SmallVector<Operation *> ops;
+};
+
+std::optional<Amax> readAmax(ReduceOp reduce) {
   if (!isTensorMax(reduce))
     return std::nullopt;
-  OpSet ops;
-  ops.insert(reduce);
-  Value value = reduce.getInput();
-  while (isCarrier(value.getDefiningOp())) {
-    ops.insert(value.getDefiningOp());
-    value = value.getDefiningOp()->getOperand(0);
-  }
-  auto abs = value.getDefiningOp<math::AbsFOp>();
-  if (!abs)
+  Amax amax{reduce.getInput(), {}};
+  auto step = [&] {
+    Operation *op = amax.origin.getDefiningOp();
+    amax.ops.insert(amax.ops.begin(), op);
+    amax.origin = op->getOperand(0);
+  };
+  while (isCarrier(amax.origin.getDefiningOp()))
+    step();
+  if (!amax.origin.getDefiningOp<math::AbsFOp>())
     return std::nullopt;
-  ops.insert(abs);
-  value = abs.getOperand();
-  while (isa_and_present<arith::ExtFOp, ReshapeOp>(value.getDefiningOp())) {
-    ops.insert(value.getDefiningOp());
-    value = value.getDefiningOp()->getOperand(0);
-  }
-  return ops;
+  step();
+  while (isa_and_present<arith::ExtFOp, ReshapeOp>(amax.origin.getDefiningOp()))
+    step();
+  return amax;
 }
 
 } // namespace
@@ -130,7 +134,7 @@ ReduceOp ownAmax(CompositeOp composite) {
       format.getGranularity() != Granularity::tensor)
     return nullptr;
   for (auto reduce : composite.getBlock().getOps<ReduceOp>())
-    if (opsOfAmax(reduce))
+    if (readAmax(reduce))
       return reduce;
   return nullptr;
 }
@@ -162,21 +166,44 @@ Location nodeLocation(Operation *op) {
                       name.getChildLoc());
 }
 
-// Gives an amax that a quantization reads its name.
+// A copy of `op` that reads `operand`; all but views take its shape.
+Value cloneOn(Operation *op, Value operand, OpBuilder &builder) {
+  IRMapping mapping;
+  mapping.map(op->getOperand(0), operand);
+  Value result = builder.clone(*op, mapping)->getResult(0);
+  if (!isa<ReshapeOp>(op))
+    result.setType(cast<RankedTensorType>(operand.getType())
+                       .clone(getElementTypeOrSelf(result)));
+  return result;
+}
+
+// Gives an amax that a quantization reads its name. The largest of all elements
+// is the same in any shape, so that it is taken of what views were made of.
 void nameAmax(ReduceOp reduce) {
-  Boundary boundary = findBoundary(*opsOfAmax(reduce), {reduce.getResult()});
+  Amax amax = *readAmax(reduce);
   OpBuilder builder(reduce);
-  SmallVector<Type> types;
-  for (Value result : boundary.results)
-    types.push_back(result.getType());
   auto composite = CompositeOp::create(
-      builder, nodeLocation(reduce), types, builder.getStringAttr("amax"),
-      boundary.inputs, /*format=*/FormatAttr(), /*eps=*/FloatAttr());
+      builder, nodeLocation(reduce), reduce->getResultTypes(),
+      builder.getStringAttr("amax"), amax.origin, /*format=*/FormatAttr(),
+      /*eps=*/FloatAttr());
   Block &block = composite.getBody().emplaceBlock();
-  for (Value input : boundary.inputs)
-    block.addArgument(input.getType(), input.getLoc());
-  cloneInto(boundary, block);
-  replaceWith(boundary, composite);
+  builder.setInsertionPointToEnd(&block);
+  Value value = block.addArgument(amax.origin.getType(), amax.origin.getLoc());
+  for (Operation *op : amax.ops)
+    if (reduce.getKeep() || !isa<ReshapeOp, ContiguousOp>(op))
+      value = cloneOn(op, value, builder);
+  IRMapping mapping;
+  mapping.map(reduce.getInput(), value);
+  auto copy = cast<ReduceOp>(builder.clone(*reduce, mapping));
+  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
+  copy.setDims(llvm::to_vector(llvm::seq<int64_t>(0, rank)));
+  YieldOp::create(builder, composite.getLoc(), copy.getResult());
+
+  reduce.getResult().replaceAllUsesWith(composite.getOutputs().front());
+  reduce.erase();
+  for (Operation *op : llvm::reverse(amax.ops))
+    if (op->use_empty())
+      op->erase();
 }
 
 struct SplitAmax : impl::SplitAmaxBase<SplitAmax> {
@@ -191,7 +218,7 @@ struct SplitAmax : impl::SplitAmaxBase<SplitAmax> {
       // A2: what a quantization reads.
       auto isUnnamed = [](Operation *op) {
         auto reduce = dyn_cast<ReduceOp>(op);
-        return reduce && opsOfAmax(reduce);
+        return reduce && readAmax(reduce);
       };
       for (CompositeOp composite : composites)
         while (Operation *amax = isQuantize(composite)
