@@ -56,6 +56,10 @@ def test_remarks_become_quantizations():
 
 
 def test_a_reason_without_a_rule():
+    smaller = "fused: quantize(e4m3 tensor) amax into abs + mul; not further: L7: a row of 65536"
+    (part,) = quantizations_of([Diagnostic("remark", smaller, WHERE)])
+    assert (part.what, part.fused_into) == ("quantize(e4m3 tensor)", "abs + mul (amax)")
+    assert (part.rule, part.reason) == ("L7", "a row of 65536")
     (alone,) = quantizations_of([Diagnostic("remark", "not fused: cast(e4m3): no reason: at all", WHERE)])
     assert (alone.what, alone.rule, alone.reason) == ("cast(e4m3)", "", "no reason: at all")
 

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 # What epiq-group says of each quantization, once:
 #   fused: quantize(e4m3 group 128) into rms_norm + add
 #   fused: quantize(e4m3 tensor) amax into rms_norm
+#   fused: cast(e4m3) into mul; not further: L7: reason
 #   not fused: quantize(e4m3 group 128): F2: reason
-_FUSED = re.compile(r"fused: (?P<what>.+?)(?P<amax> amax)? into (?P<into>.+)")
-_NOT_FUSED = re.compile(r"not fused: (?P<what>\w+(?:\(.*?\))?): (?:(?P<rule>[A-Z]\d+): )?(?P<reason>.+)")
+_WHY = r"(?:(?P<rule>[A-Z]\d+): )?(?P<reason>.+)"
+_FUSED = re.compile(
+    r"fused: (?P<what>.+?)(?P<amax> amax)? into (?P<into>[^;]+)(?:; not further: " + _WHY + ")?"
+)
+_NOT_FUSED = re.compile(r"not fused: (?P<what>\w+(?:\(.*?\))?): " + _WHY)
 _NODE = re.compile(r'loc\("([^"]+)"')
 _SOURCE = re.compile(r'"([^"]+\.py)":(\d+)')
 
@@ -61,7 +65,7 @@ def quantizations_of(remarks: Iterable[Diagnostic]) -> Iterable[Quantization]:
         where, node = source_line(remark.location), node_name(remark.location)
         if match := _FUSED.fullmatch(remark.message):
             into = match["into"] + (" (amax)" if match["amax"] else "")
-            yield Quantization(match["what"], node, where, into, "", "")
+            yield Quantization(match["what"], node, where, into, match["rule"] or "", match["reason"] or "")
         elif match := _NOT_FUSED.fullmatch(remark.message):
             yield Quantization(match["what"], node, where, "", match["rule"] or "", match["reason"])
 

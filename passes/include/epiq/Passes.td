@@ -133,13 +133,15 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
     the program computes; (F8) its layout is column-major in several batches;
     (F9) it would read what the program takes over all tokens. A group that breaks
-    a rule L1-L8 of `epiq-lower-row-program` falls apart into its quantizations.
+    a rule L1-L8 of `epiq-lower-row-program` is grown again, and what would break
+    one does not join.
 
     Each quantization is reported by one remark, `fused: quantize(e4m3 group 128)
     into rms_norm + add` or `not fused: quantize(e4m3 group 128): F2: ...`; one that
     did not fuse is a program of its own where the rules allow it. `fused:
     quantize(e4m3 tensor) amax into rms_norm` says that amax is computed with the
-    values, which a second program quantizes.
+    values, which a second program quantizes; `fused: cast(e4m3) into mul; not
+    further: L7: ...` that the group would have been larger but for that rule.
   }];
   let options = [
     Option<"fuse", "fuse", "bool", /*default=*/"true",

@@ -106,13 +106,17 @@ void report(const Seed &seed, ArrayRef<Seed> seeds) {
       what += " amax";
     }
   }
+  const Seed &first = amax ? *amax : seed;
   if (!into.empty()) {
-    emitRemark(seed.op->getLoc()) << "fused: " << what << " into " << into;
+    InFlightDiagnostic remark = emitRemark(seed.op->getLoc());
+    remark << "fused: " << what << " into " << into;
+    if (!first.broken.empty())
+      remark << "; not further: " << first.broken;
     return;
   }
+  std::string why = first.broken.empty() ? first.blocked : first.broken;
   emitRemark(seed.op->getLoc())
-      << "not fused: " << what << ": "
-      << (amax && !amax->blocked.empty() ? amax->blocked : seed.blocked);
+      << "not fused: " << what << ": " << (why.empty() ? seed.blocked : why);
 }
 
 Layout layoutOf(Value value) {

@@ -31,6 +31,8 @@ struct Seed {
   Group *group = nullptr;
   // Why its first producer did not join, or it has no group.
   std::string blocked;
+  // The rule L1-L8 that the group broke which it was in at first.
+  std::string broken;
 };
 
 // Whether `op` is a quantization: a named one or a bare cast to fp8.
@@ -57,18 +59,20 @@ private:
   std::optional<Refusal> tryAdd(Group &group, const OpSet &more);
   std::optional<Refusal> tryMerge(Group &group, Group &other);
   std::optional<Refusal> addProducer(Group &group, mlir::Value input);
+  void grow(Seed &seed);
   void growProducers(Group &group, Seed &seed);
   void growConsumers(Group &group);
   bool addConsumer(Group &group, mlir::Operation *user, mlir::Value value);
   void mergeSiblings();
-  // Breaks up the groups that `check` refuses: their seeds become groups of
-  // their own, or nothing where it refuses those.
+  // Grows the groups that `check` refuses again, asking it at each step: the
+  // producers that it refuses, and those beyond, are left out.
   void prune();
   Group *ownerOf(mlir::Operation *op) const { return owner.lookup(op); }
 
   mlir::Block &block;
   int64_t maxWidth;
   Check check;
+  bool checksEachStep = false;
   llvm::DenseMap<mlir::Operation *, Group *> owner;
 };
 

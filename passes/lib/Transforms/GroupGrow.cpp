@@ -86,6 +86,9 @@ std::optional<Refusal> Grouper::tryAdd(Group &group, const OpSet &more) {
   if (!isConvex(next.ops, clusterOf))
     return refuse(
         "F4: another node reads a value of the program and feeds one back");
+  if (checksEachStep)
+    if (std::optional<Refusal> refusal = check(next))
+      return refusal;
   for (Operation *op : more)
     if (!isFree(op))
       owner[op] = &group;
@@ -224,29 +227,33 @@ void Grouper::growAll() {
   for (Operation &op : block)
     if (isQuantization(&op) || isAmax(&op))
       seeds.push_back({&op});
-  for (Seed &seed : seeds) {
-    if (Group *joined = ownerOf(seed.op)) {
-      seed.group = joined;
-      continue;
-    }
-    auto group = std::make_unique<Group>();
-    if (std::optional<Refusal> refusal = start(seed.op, *group)) {
-      seed.blocked = refusal->reason;
-      continue;
-    }
-    group->seeds.push_back(seed.op);
-    seed.group = group.get();
-    groups.push_back(std::move(group));
-    growProducers(*seed.group, seed);
-    growConsumers(*seed.group);
-  }
+  for (Seed &seed : seeds)
+    grow(seed);
   mergeSiblings();
   prune();
+}
+
+void Grouper::grow(Seed &seed) {
+  if (Group *joined = ownerOf(seed.op)) {
+    seed.group = joined;
+    return;
+  }
+  auto group = std::make_unique<Group>();
+  if (std::optional<Refusal> refusal = start(seed.op, *group)) {
+    seed.blocked = refusal->reason;
+    return;
+  }
+  group->seeds.push_back(seed.op);
+  seed.group = group.get();
+  groups.push_back(std::move(group));
+  growProducers(*seed.group, seed);
+  growConsumers(*seed.group);
 }
 
 void Grouper::prune() {
   std::vector<std::unique_ptr<Group>> candidates = std::move(groups);
   groups.clear();
+  SmallVector<Seed *> again;
   for (std::unique_ptr<Group> &group : candidates) {
     std::optional<Refusal> refusal = check(*group);
     if (!refusal) {
@@ -259,14 +266,16 @@ void Grouper::prune() {
       if (seed.group != group.get())
         continue;
       seed.group = nullptr;
-      seed.blocked = refusal->reason;
-      auto alone = std::make_unique<Group>();
-      if (start(seed.op, *alone))
-        continue;
-      alone->seeds.push_back(seed.op);
-      groups.push_back(std::move(alone));
+      seed.broken = refusal->reason;
+      again.push_back(&seed);
     }
   }
+  if (again.empty())
+    return;
+  checksEachStep = true;
+  for (Seed *seed : again)
+    grow(*seed);
+  mergeSiblings();
 }
 
 void Grouper::splitAll() {
