@@ -290,10 +290,8 @@ int64_t staticTokens(graph::RowProgramOp program, const LeadingDims &leading) {
 FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
                                 std::string &reason) {
   Block &body = program.getBlock();
-  if (program.getYield().getValues().empty()) {
-    reason = "L1: the program has no result";
-    return failure();
-  }
+  if (program.getYield().getValues().empty())
+    return refuse(reason, "L1: the program has no result");
   if (failed(checkOps(program, reason)))
     return failure();
   FailureOr<LeadingDims> leading = findLeadingDims(program, reason);
@@ -311,11 +309,10 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
   };
   llvm::for_each(body.getArguments(), add);
   for (Operation &op : body) {
-    if (isa<graph::SliceOp>(op) && !views.contains(op.getResult(0))) {
-      reason = "L3: a slice of a computed value, " +
-               typeText(op.getOperand(0)) + ", cannot be part of a row program";
-      return failure();
-    }
+    if (isa<graph::SliceOp>(op) && !views.contains(op.getResult(0)))
+      return refuse(reason, "L3: a slice of a computed value, " +
+                                typeText(op.getOperand(0)) +
+                                ", cannot be part of a row program");
     llvm::for_each(op.getResults(), add);
   }
   for (Value value : values)
@@ -336,12 +333,10 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
     shape.inputs.emplace_back(leading->lookup(argument),
                               rowElements(argument, *leading));
 
-  if (shape.fullRow && paddedWidth(shape) > kMaxRowWidth) {
-    reason = ("L7: a reduction spans a row of " + Twine(shape.width) +
-              ", more than the " + Twine(kMaxRowWidth) + " of one tile")
-                 .str();
-    return failure();
-  }
+  if (shape.fullRow && paddedWidth(shape) > kMaxRowWidth)
+    return refuse(reason, "L7: a reduction spans a row of " +
+                              Twine(shape.width) + ", more than the " +
+                              Twine(kMaxRowWidth) + " of one tile");
 
   if (failed(checkPacked(program, shape, reason)))
     return failure();
