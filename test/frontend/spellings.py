@@ -51,7 +51,7 @@ def floor_on_the_scale(x: Tensor) -> Pair:
     return saturated(x.to(F32) / scale), scale
 
 
-@spelling("not named: R5: divides 1 by amax, not the element's maximum")
+@spelling("named quantize(e4m3 token)")
 def torchao_training_per_row(x: Tensor) -> Pair:
     """torchao, amax_to_scale: the scale multiplies, max / clamp(amax, 1e-12) in f64, then its reciprocal."""
     amax = x.abs().amax(-1, keepdim=True).to(torch.float64)
@@ -104,9 +104,9 @@ def rows_of_groups(x: Tensor) -> Pair:
     return saturated(groups / scale).reshape(x.shape), scale.reshape(*x.shape[:-1], -1)
 
 
-@spelling("not named: R5: divides 1 by amax, not the element's maximum")
+@spelling("named quantize(e4m3 group 128)")
 def deep_gemm(x: Tensor) -> Pair:
-    """DeepGEMM's per_token_cast_to_fp8: 448 / amax, where a Python number over a tensor is a reciprocal."""
+    """DeepGEMM's per_token_cast_to_fp8: 448 / amax, which torch makes a product with 1 / amax."""
     groups = x.view(x.shape[0], -1, 128)
     amax = groups.abs().float().amax(dim=2).view(x.shape[0], -1).clamp(1e-4)
     return (groups * (448.0 / amax.unsqueeze(2))).to(E4M3).view(x.shape), amax / 448.0
@@ -183,6 +183,24 @@ def without_nan(x: Tensor) -> Pair:
 def root_of_squares(x: Tensor) -> Pair:
     scale = x.float().square().amax(-1, keepdim=True).sqrt() / MAX
     return saturated(x.float() / scale), scale
+
+
+@spelling("named quantize(int8 token)")
+def int8_per_row(x: Tensor) -> Pair:
+    scale = (x.abs().amax(-1, keepdim=True).float() / 127).clamp(min=EPS)
+    return (x.float() / scale).round().clamp(-127, 127).to(torch.int8), scale
+
+
+@spelling("named quantize(int8 token)")
+def int8_with_its_least_value(x: Tensor) -> Pair:
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-5) / 127
+    return torch.round(x.float() / scale).clamp(-128, 127).to(torch.int8), scale
+
+
+@spelling("named quantize(int8 token)")
+def int8_by_a_product(x: Tensor) -> Pair:
+    amax = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-5)
+    return torch.clamp(torch.round(x.float() * (127.0 / amax)), -127, 127).to(torch.int8), amax / 127
 
 
 @spelling("named quantize(e4m3 group 128)")

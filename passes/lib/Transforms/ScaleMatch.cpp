@@ -108,6 +108,11 @@ std::optional<Refusal> ScaleReader::readQuotient(arith::DivFOp div) {
     return refuse("R5: divides amax by a value that is not constant");
   if (std::optional<Refusal> refusal = readComputed(div.getRhs()))
     return refusal;
+  // 1 / amax, which is multiplied by the maximum next: torch's max / amax.
+  if (isSplatOf(div.getLhs(), 1.0) && !scale.divided && !scale.inverted) {
+    scale.inverted = true;
+    return std::nullopt;
+  }
   // 1 / scale, or max / amax in one step.
   if (!isSplatOf(div.getLhs(), scale.divided ? 1.0 : elementMax) ||
       scale.inverted)
@@ -133,10 +138,11 @@ std::optional<Refusal> ScaleReader::readProduct(arith::MulFOp mul) {
     return refuse("R5: multiplies amax by a value that is not constant");
   if (std::optional<Refusal> refusal = readComputed(product->other))
     return refusal;
-  if (!isSplatOf(product->match, 1.0 / elementMax) || scale.divided)
-    return refuse("R5: multiplies amax by ",
-                  splatNumber(product->match).value_or(0.0),
-                  ", not once by 1 / ", elementMax);
+  double wanted = scale.inverted ? elementMax : 1.0 / elementMax;
+  if (!isSplatOf(product->match, wanted) || scale.divided)
+    return refuse("R5: multiplies ", scale.inverted ? "1 / amax" : "amax",
+                  " by ", splatNumber(product->match).value_or(0.0),
+                  ", not once by ", scale.inverted ? "" : "1 / ", elementMax);
   scale.divided = true;
   return std::nullopt;
 }
