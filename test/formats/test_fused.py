@@ -16,6 +16,7 @@ FORMATS = {
     "group128": FP8_GROUP128,
     "group64": FP8_GROUP64,
     "column_major": COLUMN_MAJOR,
+    "tma_aligned": dataclasses.replace(FP8_GROUP128, scale_layout="tma_aligned"),
     "deep_gemm": DEEP_GEMM,
     "token": FP8_PER_TOKEN,
     "token_bounded": BOUNDED,
@@ -40,7 +41,12 @@ def bits(tensor):
     return tensor.contiguous().view(integer).masked_fill(tensor.float().isnan(), 0), tensor.float().isnan()
 
 
-CASES = [*((name, (5, 256)) for name in FORMATS), ("group128", (2, 3, 384)), ("column_major", (2, 3, 384))]
+CASES = [
+    *((name, (5, 256)) for name in FORMATS),
+    ("group128", (2, 3, 384)),
+    ("column_major", (2, 3, 384)),
+    ("tma_aligned", (2, 3, 384)),
+]
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)

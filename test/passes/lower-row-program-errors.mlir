@@ -139,7 +139,7 @@
 // -----
 
 %x = epiq.extern "x"() : () -> tensor<4x?x32xf32>
-// expected-error @+1 {{L5: column-major result tensor<4x?x32xf32> is not a matrix of tokens by row}}
+// expected-error @+1 {{L5: column_major result tensor<4x?x32xf32> is not a matrix of tokens by row}}
 %m = epiq.row_program @no_l5 (%x) {layouts = [#epiq.layout<column_major>]}
     : (tensor<4x?x32xf32>) -> tensor<4x?x32xf32> {
 ^bb0(%in: tensor<4x?x32xf32>):
@@ -262,4 +262,15 @@
 
 // expected-error @+1 {{expected one epiq.row_program, found 0}}
 module {
+}
+
+// -----
+
+%x = epiq.extern "x"() : () -> tensor<4x?x32xi8>
+// expected-error @+1 {{L5: packed_ue8m0 result tensor<4x?x32xi8> is not a matrix of tokens by row}}
+%m = epiq.row_program @no_l5_packed (%x) {layouts = [#epiq.layout<packed_ue8m0>]}
+    : (tensor<4x?x32xi8>) -> tensor<4x?x8xi32> {
+^bb0(%in: tensor<4x?x32xi8>):
+  %l = epiq.relayout %in to packed_ue8m0 : tensor<4x?x32xi8> to tensor<4x?x8xi32>
+  epiq.yield %l : tensor<4x?x8xi32>
 }

@@ -11,7 +11,7 @@ from epiq.errors import EpiqError
 from epiq.pipeline import RowProgram, TensorSpec
 from epiq.runtime import Kernel, OutputSpec, lookup, register
 from epiq.runtime.op import row_program
-from epiq.runtime.shapes import column_major_strides, leading_rank
+from epiq.runtime.shapes import Tiles, column_strides, leading_rank
 
 WIDTH = 32
 
@@ -105,6 +105,29 @@ def test_rows_with_several_leading_dimensions() -> None:
     assert leading_rank((2, 3, 4, 8), 32) == 2
     assert leading_rank((2, 3, 32), 32) == 2
     assert leading_rank((7,), 1) == 1
-    assert column_major_strides((2, 3, 4), 4, 6) == (3, 1, 6)
+    assert column_strides((2, 3, 4), 4, 6) == (3, 1, 6)
     with pytest.raises(ValueError, match=r"shape \(2, 3\) hold a row of 32"):
         leading_rank((2, 3), 32)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 129])
+def test_memory_of_each_layout(rows: int) -> None:
+    x = torch.empty(rows, WIDTH)
+
+    def made(spec: OutputSpec) -> Tensor:
+        return spec.allocate([x], rows, torch.device("cpu"))
+
+    aligned = -(-rows // 4) * 4
+    columns = made(OutputSpec(torch.float32, ("M", 5), 5, "tma_aligned"))
+    assert (columns.shape, columns.stride()) == ((rows, 5), (1, aligned))
+    words = made(OutputSpec(torch.int32, ((0, 0), 2), 2, "packed_ue8m0"))
+    assert (words.shape, words.stride()) == ((rows, 2), (1, aligned))
+    blocks = -(-rows // 128)
+    tiles = made(OutputSpec(torch.uint8, (Tiles(128, 1), 2, 32, 4, 4), 8, "swizzled_128x4"))
+    assert (tiles.shape, tiles.is_contiguous()) == ((blocks, 2, 32, 4, 4), True)
+    flat = made(OutputSpec(torch.uint8, (Tiles(128, 1024),), 8, "swizzled_128x4"))
+    assert flat.shape == (blocks * 1024,)
+
+
+def test_columns_of_rows_in_batches() -> None:
+    assert column_strides((2, 3, 4), 4, 6, 4) == (3, 1, 8)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from epiq.formats.layouts import ScaleLayout
 from epiq.frontend.types import (
     BITS,
     Shape,
@@ -185,9 +186,20 @@ class Emitter:
     def contiguous(self, x: Value) -> Value:
         return self.op(f"epiq.contiguous {x.name} : {x.type}", x.dtype, x.shape)
 
-    def relayout(self, x: Value, layout: str) -> Value:
-        """A layout that packs and pads nothing: the result has the type of `x`."""
-        return self.op(f"epiq.relayout {x.name} to {layout} : {x.type} to {x.type}", x.dtype, x.shape)
+    def relayout(self, x: Value, layout: ScaleLayout, dtype: torch.dtype | None = None) -> Value:
+        """`x`, rows by groups, in a layout: a tensor of the shape of its memory, and of `dtype`."""
+        rows, groups = x.shape[-2:]
+        assert groups is not None, "rows of scales have a static width"
+        shape = x.shape
+        if layout.word > 1:
+            shape = (*x.shape[:-1], -(-groups // layout.word))
+        if layout.tile is not None:
+            columns = -(-groups // layout.tile[1]) * layout.tile[1]
+            shape = (None if rows is None else -(-rows // layout.tile[0]) * layout.tile[0] * columns,)
+        out = tensor_type(dtype or x.dtype, shape)
+        return self.op(
+            f"epiq.relayout {x.name} to {layout.name} : {x.type} to {out}", dtype or x.dtype, shape
+        )
 
     def reduce(self, kind: str, x: Value, dims: Sequence[int], keep: bool) -> Value:
         kept = tuple(1 if d in dims else size for d, size in enumerate(x.shape))

@@ -10,10 +10,13 @@ import torch
 from torch.fx import Graph, Node
 
 from epiq.frontend.cse import writes_memory
+from epiq.frontend.layouts import CREATIONS, MOVES
 from epiq.frontend.ops import EMITTERS
 from epiq.frontend.plan import Plan, Source
 from epiq.runtime.op import row_program
 
+# Nodes without effects, which nothing may be left to read.
+_ERASABLE = EMITTERS.keys() | MOVES | CREATIONS
 # What a new node takes over from the node whose value it holds.
 _KEPT_META = ("stack_trace", "nn_module_stack", "source_fn_stack", "original_aten", "from_node")
 
@@ -105,7 +108,7 @@ def _erase_dead(graph: Graph, roots: list[Node]) -> None:
         node = pending.pop()
         if node in erased or node.users or node.op != "call_function":
             continue
-        if node.target not in EMITTERS and node.target is not operator.getitem:
+        if node.target not in _ERASABLE and node.target is not operator.getitem:
             continue
         inputs = list(node.all_input_nodes)
         graph.erase_node(node)

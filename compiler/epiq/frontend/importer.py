@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from torch.fx import Graph, GraphModule, Node
 from epiq.errors import UnsupportedError
 from epiq.frontend.cse import representatives
 from epiq.frontend.emitter import Emitter, Value, location
+from epiq.frontend.layouts import Found, find_layouts
 from epiq.frontend.locations import source_location
 from epiq.frontend.ops import EMITTERS, Scope
 from epiq.frontend.ops.constants import lifted_constant
 from epiq.frontend.ops.table import Emitted
-from epiq.frontend.types import static_shape
+from epiq.frontend.types import is_known, static_shape
 
 
 @dataclass
@@ -55,8 +57,12 @@ class _Importer:
 
     def run(self) -> Imported:
         duplicates = representatives(self.graph)
+        layouts = find_layouts(self.graph)
+        hidden = {node for found in layouts.values() for node in found.hidden} - layouts.keys()
         for node in self.graph.nodes:
-            if node in duplicates:
+            if node in hidden or (node in layouts and self._relayout(node, layouts[node])):
+                continue
+            if duplicates.get(node) in self.values:
                 self.values[node] = self.values[duplicates[node]]
             else:
                 self._import(node)
@@ -88,6 +94,23 @@ class _Importer:
             self._getitem(node)
         else:
             self._call(node)
+
+    def _relayout(self, node: Node, found: Found) -> bool:
+        """The node is named by the relayout, whose memory it is; its own shape is a view of that."""
+        source = self.values.get(found.source)
+        assert isinstance(source, Value) and is_known(source.dtype), "find_layouts follows values"
+        self.emitter.begin(node.name, source_location(node))
+        fake = _meta_value(node)
+        if source.dtype.itemsize == fake.dtype.itemsize:
+            source = self.emitter.bitcast(source, fake.dtype)
+        if len(source.shape) != 2:
+            known = [size for size in source.shape[:-1] if size is not None]
+            rows = math.prod(known) if len(known) == len(source.shape) - 1 else None
+            source = self.emitter.reshape(source, (rows, source.shape[-1]))
+        stored = self.emitter.finish(self.emitter.relayout(source, found.layout, fake.dtype))
+        shape = static_shape(fake.shape)
+        self.values[node] = stored if stored.shape == shape else self.emitter.reshape(stored, shape)
+        return True
 
     def _placeholder(self, node: Node, source: str) -> None:
         fake = _meta_value(node)

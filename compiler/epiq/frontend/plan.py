@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from epiq.formats.layouts import LAYOUTS
 from epiq.frontend.cse import escapes, is_view, writes_memory
 from epiq.frontend.importer import Imported
 from epiq.frontend.sites import Site, ValueName
@@ -29,7 +30,7 @@ from epiq.frontend.types import ELEMENT_TYPES
 from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.registry import register
-from epiq.runtime.shapes import Dim, OutputSpec, known_size, leading_rank
+from epiq.runtime.shapes import Dim, OutputSpec, Tiles, known_size, leading_rank
 
 _DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items() if dtype != torch.uint8}
 
@@ -211,11 +212,36 @@ def _output_spec(fake: Tensor | None, spec: TensorSpec, rows: Any, sources: list
             raise RefusedError(f"E2: an output of shape {spec.shape} has no node that tells its shape")
         unnamed: tuple[Dim, ...] = tuple("M" if size is None else size for size in spec.shape)
         return OutputSpec(_DTYPES[spec.dtype], unnamed, spec.row_width, spec.layout, spec.zeroed)
-    dims = tuple(_dim(size, sources, rows) for size in fake.shape)
+    dims = tuple(_dim(size, sources, rows, _tiles(fake, spec)) for size in fake.shape)
     return OutputSpec(fake.dtype, dims, spec.row_width, spec.layout, spec.zeroed)
 
 
-def _dim(size: Any, sources: list[Source], rows: Any) -> Dim:
+def _tiles(fake: Tensor, spec: TensorSpec) -> Tiles | None:
+    """The one open dimension of a tensor whose rows are padded, whatever shape it has."""
+    if spec.layout not in LAYOUTS or LAYOUTS[spec.layout].tile is None:
+        return None
+    known = math.prod(size for size in map(known_size, fake.shape) if size is not None)
+    size, rest = divmod(spec.row_multiple * spec.row_width, known)
+    return Tiles(spec.row_multiple, size) if rest == 0 else None
+
+
+def same_size(a: Any, b: Any) -> bool:
+    """Whether two sizes are equal, as far as their terms show, or because they agree wherever one looks:
+    a size that is rounded up can be written in many ways."""
+    if statically_known_true(a == b):
+        return True
+    if isinstance(a, int) or isinstance(b, int):
+        return False
+    left, right = a.node.expr, b.node.expr
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    for trial in (*range(2, 18), *range(124, 134), 255, 256, 257, 511, 513, 4095, 8193, 65537):
+        values = {symbol: trial + 3 * index for index, symbol in enumerate(symbols)}
+        if left.xreplace(values) != right.xreplace(values):
+            return False
+    return True
+
+
+def _dim(size: Any, sources: list[Source], rows: Any, tiles: Tiles | None = None) -> Dim:
     number = known_size(size)
     if number is not None:
         return number
@@ -226,6 +252,8 @@ def _dim(size: Any, sources: list[Source], rows: Any) -> Dim:
                 return index, dim
     if not isinstance(rows, int) and statically_known_true(size == rows):
         return "M"
+    if tiles is not None and same_size(size, (rows + tiles.rows - 1) // tiles.rows * tiles.size):
+        return tiles
     raise RefusedError(f"E2: the output size {size} is not a size of an input")
 
 
@@ -251,7 +279,7 @@ def _check_strides(name: ValueName, wanted: Tensor | None, given: Tensor) -> Non
         for size, left, right in zip(wanted.shape, a, b, strict=True):
             if which == "stride" and isinstance(size, int) and size <= 1:
                 continue
-            if not statically_known_true(left == right):
+            if not same_size(left, right):
                 raise RefusedError(
                     f"E2: {name.node} has {which} {_listed(a)}, the kernel would write {_listed(b)}"
                 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
+from epiq.formats.layouts import LAYOUTS
 from epiq.ir import ir as mlir
 from epiq.pipeline.parts import unfused_parts
 from epiq.pipeline.program import Layout, RowProgram, TensorSpec
@@ -52,9 +53,14 @@ def _extract(op: Any) -> RowProgram:
     shared, zeroed = _flags(op, "output_shared"), _flags(op, "output_zeroed")
     outputs = tuple(
         TensorSpec(
-            dtype, shape, not all_tokens, static_size(shape) // (1 if all_tokens else leading), layout, zero
+            dtype,
+            shape,
+            not shared[index],
+            static_size(shape) if shared[index] else _stored_width(op, index, shape, leading),
+            layouts[index],
+            zeroed[index],
         )
-        for (dtype, shape), layout, all_tokens, zero in zip(out_types, layouts, shared, zeroed, strict=True)
+        for index, (dtype, shape) in enumerate(out_types)
     )
     text = _standalone(op, name)
     return RowProgram(
@@ -103,10 +109,28 @@ def _composite_names(op: Any) -> Iterator[str]:
 def _output_layouts(op: Any, count: int) -> list[Layout]:
     if "layouts" not in op.attributes:
         return ["row_major"] * count
-    return [
-        "column_major" if "column_major" in str(layout) else "row_major"
-        for layout in op.attributes["layouts"]
-    ]
+    return [cast(Layout, _layout_name(layout)) for layout in op.attributes["layouts"]]
+
+
+def _layout_name(attribute: Any) -> str:
+    """`#epiq.layout<row_major>`, or as the generic form has it, -> `row_major`."""
+    return str(re.findall(r"\w+", str(attribute))[-1])
+
+
+def _stored_width(op: Any, index: int, shape: tuple[int | None, ...], leading: int) -> int:
+    """Elements of one row of a result; its tiles mix rows where they are swizzled."""
+    block = op.regions[0].blocks[0]
+    value = block.operations[len(block.operations) - 1].operands[index]
+    owner = value.owner
+    if isinstance(owner, mlir.Block) or owner.operation.name != "epiq.relayout":
+        return static_size(shape) // leading
+    layout = LAYOUTS.get(_layout_name(owner.operation.attributes["layout"]))
+    if layout is None or layout.tile is None:
+        return static_size(shape) // leading
+    _, matrix = parse_tensor_type(str(owner.operation.operands[0].type))
+    groups = matrix[-1]
+    assert groups is not None, "the verifier of relayout wants rows of a static width"
+    return -(-groups // layout.tile[1]) * layout.tile[1]
 
 
 def _leading_size(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from epiq.formats.layouts import LAYOUTS
 from epiq.pipeline.parts import Part
 from epiq.pipeline.tensor_type import element_bytes
 
 if TYPE_CHECKING:
     from epiq.ir import Diagnostic
 
-Layout = Literal["row_major", "column_major"]
+Layout = Literal["row_major", "column_major", "tma_aligned", "packed_ue8m0", "swizzled_128x4", "packed_e2m1"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class TensorSpec:
     """One input or output of a row program.
 
     dtype: MLIR's spelling. shape: None where a dimension is dynamic. row_like: has the token
-    dimensions. row_width: elements of one row (of the whole tensor when it is not row-like). zeroed:
-    an output that must hold 0 before the kernel runs, which combines the parts of its programs there.
+    dimensions. row_width: elements of one row (of the whole tensor when it is not row-like), those
+    that pad it counted. zeroed: an output that must hold 0 before the kernel runs, which combines the
+    parts of its programs there.
     """
 
     dtype: str
@@ -59,9 +61,14 @@ class TensorSpec:
     layout: Layout = "row_major"
     zeroed: bool = False
 
+    @property
+    def row_multiple(self) -> int:
+        """Rows are stored up to a multiple of this."""
+        return LAYOUTS[self.layout].row_multiple if self.layout in LAYOUTS else 1
+
     def num_bytes(self, num_rows: int) -> int:
         """Bytes of the whole tensor when the program runs over `num_rows` rows."""
-        rows = num_rows if self.row_like else 1
+        rows = -(-num_rows // self.row_multiple) * self.row_multiple if self.row_like else 1
         return rows * self.row_width * element_bytes(self.dtype)
 
 
@@ -89,6 +96,12 @@ class RowProgram:
     num_rows: int | None = None
     parts: tuple[Part, ...] = ()
     column_unit: int = 0
+
+    @property
+    def row_multiple(self) -> int:
+        """Programs are launched for rows up to a multiple of this: those that pad a result are beyond the
+        last one."""
+        return max((spec.row_multiple for spec in self.outputs), default=1)
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes that one run over `num_rows` rows must read and write."""

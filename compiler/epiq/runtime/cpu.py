@@ -24,7 +24,10 @@ def executor_launcher(program: RowProgram) -> Launcher:
 
     kernel = Executor(pipeline.lower(program, _SCHEDULE), filename=f"<{program.name}>")
 
+    padded = program.row_multiple
+
     def launch(inputs: list[Tensor], outputs: list[Tensor], num_rows: int, strides: list[int]) -> None:
-        kernel.run((num_rows, 1, 1), [*inputs, *outputs, num_rows, *strides])
+        rows = -(-num_rows // padded) * padded
+        kernel.run((rows, 1, 1), [*inputs, *outputs, num_rows, *strides])
 
     return launch

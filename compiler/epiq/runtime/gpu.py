@@ -45,7 +45,7 @@ def make_launcher(program: RowProgram, schedule: Schedule, device: torch.device)
     index = torch.cuda.current_device() if device.index is None else device.index
     with torch.cuda.device(index):
         kernel = codegen.load(compiled, index)
-    return _bind(kernel, schedule, program.row_width, index)
+    return _bind(kernel, schedule, program.row_width, index, program.row_multiple)
 
 
 def compile_program(program: RowProgram, schedule: Schedule, target: Target) -> codegen.Compiled:
@@ -54,7 +54,7 @@ def compile_program(program: RowProgram, schedule: Schedule, target: Target) -> 
     return codegen.compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
 
 
-def _bind(kernel: Any, schedule: Schedule, row_width: int, index: int) -> Launcher:
+def _bind(kernel: Any, schedule: Schedule, row_width: int, index: int, row_multiple: int = 1) -> Launcher:
     block_rows = schedule.block_rows
     columns = -(-row_width // schedule.block_cols) if schedule.block_cols else 1
     stream_of = torch._C._cuda_getCurrentRawStream
@@ -64,7 +64,8 @@ def _bind(kernel: Any, schedule: Schedule, row_width: int, index: int) -> Launch
         args += [x.data_ptr() for x in outputs]
         args.append(num_rows)
         args += strides
-        grid = (-(-num_rows // block_rows) * columns, 1, 1)
+        rows = -(-num_rows // row_multiple) * row_multiple
+        grid = (-(-rows // block_rows) * columns, 1, 1)
         if torch._C._cuda_getDevice() == index:
             kernel(grid, args, stream_of(index))
             return

@@ -10,17 +10,26 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-# A dimension of an output: a number, dimension d of input i, or the number of rows.
-Dim = int | tuple[int, int] | Literal["M"]
+from epiq.formats.layouts import LAYOUTS
+from epiq.pipeline.program import Layout
 
-Layout = Literal["row_major", "column_major"]
+
+@dataclass(frozen=True)
+class Tiles:
+    """A dimension of an output that is padded: ceil(M / rows) * size."""
+
+    rows: int
+    size: int
+
+
+# A dimension of an output: a number, dimension d of input i, the number of rows, or that rounded up.
+Dim = int | tuple[int, int] | Literal["M"] | Tiles
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """One output. width: elements of a row; column_major places [M, width] with strides (1, M).
-
-    zeroed: holds 0 before the kernel runs.
+    """One output. width: elements of a row as they lie in memory. layout: how they lie there; the
+    shape is one that memory of that layout can be viewed in. zeroed: holds 0 before the kernel runs.
     """
 
     dtype: torch.dtype
@@ -31,35 +40,41 @@ class OutputSpec:
 
     def sizes(self, inputs: Sequence[Tensor], num_rows: Any) -> tuple[Any, ...]:
         """The shape; SymInts where the inputs have them."""
-        return tuple(
-            dim if isinstance(dim, int) else num_rows if dim == "M" else inputs[dim[0]].shape[dim[1]]
-            for dim in self.dims
-        )
+        return tuple(self._size(dim, inputs, num_rows) for dim in self.dims)
+
+    def _size(self, dim: Dim, inputs: Sequence[Tensor], num_rows: Any) -> Any:
+        if isinstance(dim, int):
+            return dim
+        if isinstance(dim, Tiles):
+            return (num_rows + dim.rows - 1) // dim.rows * dim.size
+        return num_rows if dim == "M" else inputs[dim[0]].shape[dim[1]]
 
     def allocate(self, inputs: Sequence[Tensor], num_rows: Any, device: torch.device) -> Tensor:
         """A tensor of this shape and these strides, uninitialized unless it must hold 0."""
         sizes = self.sizes(inputs, num_rows)
         if self.zeroed:
             return torch.zeros(sizes, dtype=self.dtype, device=device)
-        if self.layout == "row_major":
+        multiple = LAYOUTS[self.layout].column_multiple if self.layout in LAYOUTS else 0
+        if multiple == 0:
             return torch.empty(sizes, dtype=self.dtype, device=device)
-        return torch.empty_strided(
-            sizes, column_major_strides(sizes, self.width, num_rows), dtype=self.dtype, device=device
-        )
+        strides = column_strides(sizes, self.width, num_rows, multiple)
+        return torch.empty_strided(sizes, strides, dtype=self.dtype, device=device)
 
 
-def column_major_strides(sizes: Sequence[Any], width: int, num_rows: Any) -> tuple[Any, ...]:
-    """Strides of [*leading, *row] where the rows, counted in order, are one element apart.
+def column_strides(sizes: Sequence[Any], width: int, num_rows: Any, multiple: int = 1) -> tuple[Any, ...]:
+    """Strides of [*leading, *row] where the rows, counted in order, are one element apart, and the
+    elements of a row as many as there are rows, rounded up to a multiple.
 
     (M, G) has (1, M); (B, S, G) with M = B * S has (S, 1, M).
     """
     leading = leading_rank(sizes, width)
+    distance = (num_rows + multiple - 1) // multiple * multiple
     strides = []
     for index in range(len(sizes)):
         if index < leading:
             strides.append(math.prod(sizes[index + 1 : leading]))
         else:
-            strides.append(num_rows * math.prod(sizes[index + 1 :]))
+            strides.append(distance * math.prod(sizes[index + 1 :]))
     return tuple(strides)
 
 

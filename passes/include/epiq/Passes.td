@@ -131,7 +131,7 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     outside would read a value of the program and feed one back; (F5) there is
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
-    the program computes; (F8) its layout is column-major in several batches;
+    the program computes; (F8) its layout is that of a matrix, in several batches;
     (F9) it would read what the program takes over all tokens. A group that breaks
     a rule L1-L8 of `epiq-lower-row-program` is grown again, and what would break
     one does not join.
@@ -185,6 +185,8 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     ceil(rows / block-rows) times ceil(width / block-cols), or that alone, in x;
     programs are counted along a row first, since those that run at the same time
     should read memory that lies together.
+    Where a result is swizzled_128x4, the rows are rounded up to a multiple of
+    128 first, and those beyond the last write the zeros that pad it.
 
     The dimensions of every value are split into token dimensions, whose product
     is the number of rows, and row dimensions. The row is factored so that each
@@ -219,7 +221,9 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     broadcasts, reductions, reshapes, and slices of inputs; layout ops only in
     pairs or as `epiq.relayout`; constants are splats;
     (L4) no value differs along some of the token dimensions only;
-    (L5) a column-major result is a matrix of tokens by row;
+    (L5) a result whose layout is not row by row (column_major, tma_aligned,
+    packed_ue8m0, swizzled_128x4) is a matrix of tokens by row, and one in
+    packed_e2m1 has an even number of neighbours;
     (L6) Triton has the element types and the casts between them;
     (L7) the tile fits: a reduction spans at most 32768 elements, `block-rows`
     is a power of two, `block-cols` and `chunk-cols` are the column unit times a

@@ -272,13 +272,19 @@ void Inference::visitTranspose(TransposeOp op) {
 }
 
 void Inference::visitRelayout(RelayoutOp op) {
-  link(op.getInput(), op.getResult());
-  if (op.getLayout() != Layout::column_major)
+  if (op.getLayout() == Layout::swizzled_128x4) {
+    // A run of bytes in which rows are mixed: only its input has rows.
+    if (known(op.getInput()))
+      assign(op.getResult(), RowSplit::rows(1));
+  } else {
+    link(op.getInput(), op.getResult());
+  }
+  if (!isMatrixLayout(op.getLayout()))
     return;
   if (llvm::any_of(typeOf(op.getInput()).getShape().drop_back(2),
                    [](int64_t size) { return size != 1; }))
-    fail("F8: column_major of ", typeOf(op.getInput()),
-         " is one matrix for each of several batches");
+    fail("F8: ", stringifyLayout(op.getLayout()), " of ",
+         typeOf(op.getInput()), " is one matrix for each of several batches");
 }
 
 void Inference::visitComposite(CompositeOp op) {
@@ -352,15 +358,19 @@ void Inference::checkWidths(int64_t maxWidth) {
     if (split.uniform)
       continue;
     Operation *producer = value.getDefiningOp();
-    if (isOnlySliced(value))
+    // A layout may pack or pad what it stores.
+    bool isStored =
+        isa_and_present<RelayoutOp>(producer) && members.contains(producer);
+    if (isStored)
+      narrow.insert(*width);
+    if (isStored || isOnlySliced(value))
       continue;
     computed.emplace_back(value, *width);
     widest = std::max(widest, *width);
     bool isRepeated = llvm::any_of(value.getUsers(), [&](Operation *user) {
       return isa<BroadcastOp>(user) && members.contains(user);
     });
-    // What a layout packs is narrower than what it holds.
-    if (isRepeated || isa_and_present<ReduceOp, RelayoutOp>(producer))
+    if (isRepeated || isa_and_present<ReduceOp>(producer))
       narrow.insert(*width);
   }
   if (widest > maxWidth)

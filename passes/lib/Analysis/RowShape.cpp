@@ -102,11 +102,13 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
   return success();
 }
 
-// L5: a column-major result has one dimension of tokens and one of the row.
+// L5: a result whose layout is that of a matrix has one dimension of tokens and
+// one of the row.
 LogicalResult checkLayouts(graph::RowProgramOp program,
                            const LeadingDims &leading, std::string &reason) {
   for (auto [index, value] : llvm::enumerate(program.getYield().getValues())) {
-    if (program.getLayout(index) != graph::Layout::column_major)
+    graph::Layout layout = program.getLayout(index);
+    if (!graph::isMatrixLayout(layout))
       continue;
     ArrayRef<int64_t> shape = tensorType(value).getShape();
     unsigned tokens = leading.lookup(value);
@@ -114,7 +116,8 @@ LogicalResult checkLayouts(graph::RowProgramOp program,
                     llvm::all_of(shape.take_front(tokens - 1),
                                  [](int64_t dim) { return dim == 1; });
     if (!isMatrix)
-      return refuse(reason, "L5: column-major result " + typeText(value) +
+      return refuse(reason, "L5: " + graph::stringifyLayout(layout) +
+                                " result " + typeText(value) +
                                 " is not a matrix of tokens by row");
   }
   return success();

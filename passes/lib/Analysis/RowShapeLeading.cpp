@@ -87,7 +87,7 @@ void LeadingSolver::initialize() {
     for (Value result : op.getResults())
       leading[result] = tensorType(result).getRank();
   for (auto [index, value] : llvm::enumerate(program.getYield().getValues()))
-    if (program.getLayout(index) == graph::Layout::column_major)
+    if (graph::isMatrixLayout(program.getLayout(index)))
       if (int64_t rank = tensorType(value).getRank())
         lower(value, rank - 1);
 }

@@ -4,6 +4,7 @@
 
 #include "RowBody.h"
 #include "RowPairs.h"
+#include "RowStore.h"
 #include "RowTile.h"
 
 #include "epiq/Analysis/RowOps.h"
@@ -74,7 +75,7 @@ private:
   SmallVector<Value> load(Value value, const RowView &view);
   void store(unsigned output);
   void storeTensorMax(unsigned output);
-  void makeHalfTile();
+  bool padsRows();
 
   graph::RowProgramOp program;
   Block &body;
@@ -85,9 +86,6 @@ private:
   tt::FuncOp kernel;
   std::optional<RowTile> tile;
   std::optional<RowPairs> pairs;
-  // Where two values share a byte: the same rows, half as many columns.
-  RowShape halfShape;
-  std::optional<RowTile> halfTile;
   std::optional<RowBody> arithmetic;
 };
 
@@ -220,67 +218,32 @@ void KernelBuilder::storeTensorMax(unsigned output) {
                           tt::MemSyncScope::GPU);
 }
 
-// The tile of bytes that hold two neighbours each: all factors are those of the
-// row but the innermost, which is half as long.
-void KernelBuilder::makeHalfTile() {
-  if (halfTile)
-    return;
-  halfShape = shape;
-  halfShape.factors.back() /= 2;
-  halfShape.width /= 2;
-  if (halfShape.factors.size() > 1)
-    halfShape.columnUnit /= 2;
-  RowSchedule half = schedule;
-  half.blockCols /= 2;
-  if (half.blockCols == 0)
-    half.chunkCols = tile->outerSize() * shape.columnUnit / 2;
-  halfTile.emplace(builder, halfShape, half, numRows());
-}
-
 void KernelBuilder::store(unsigned output) {
   Value value = outputs()[output];
   if (shape.tensorMaxes.contains(value))
     return storeTensorMax(output);
   const RowValue &described = describe(value);
-  bool isPacked = isE2m1(getElementTypeOrSelf(value));
-  if (isPacked)
-    makeHalfTile();
-  RowTile &tile = isPacked ? *halfTile : *this->tile;
-  const RowShape &shape = isPacked ? halfShape : this->shape;
-  int64_t width = 1;
-  for (const auto &dim : described.dims)
-    for (unsigned factor : dim)
-      width *= shape.factors[factor];
-
-  RowAddress address;
-  address.pointer = pointerArgument(body.getNumArguments() + output);
-  address.constantRowStride = width;
-  address.strides.assign(shape.factors.size(), 0);
-  int64_t stride = 1;
-  for (const auto &dim : llvm::reverse(described.dims)) {
-    for (unsigned factor : llvm::reverse(dim)) {
-      address.strides[factor] = stride;
-      stride *= shape.factors[factor];
-    }
-  }
-  if (program.getLayout(output) == graph::Layout::column_major) {
-    address.constantRowStride = 1;
-    address.strideScale =
-        arith::ExtSIOp::create(builder, builder.getI64Type(), numRows());
-  }
-
-  SmallVector<int64_t> dims = tile.dims(described);
   Type element = getElementTypeOrSelf(value);
-  ElementCasts casts(builder, target);
-  for (auto [chunk, stored] : llvm::enumerate(arithmetic->lookup(value))) {
-    Value bytes = isPacked ? casts.packE2m1(stored) : stored;
-    if (element.isInteger(1))
-      bytes = arith::ExtUIOp::create(
-          builder, RowTile::type(dims, memoryType(element)), stored);
-    Value pointers = tile.pointers(address, described, chunk);
-    tt::StoreOp::create(builder, TypeRange{}, pointers, bytes,
-                        tile.storeMask(described, chunk));
-  }
+  SmallVector<Value> tiles(arithmetic->lookup(value));
+  if (element.isInteger(1))
+    for (Value &part : tiles)
+      part = arith::ExtUIOp::create(
+          builder, RowTile::type(tile->dims(described), memoryType(element)),
+          part);
+  if (isE2m1(element))
+    for (Value &part : tiles)
+      part = ElementCasts(builder, target).packE2m1(part);
+  RowStore(builder, shape, *tile, numRows())
+      .store(pointerArgument(body.getNumArguments() + output),
+             program.getLayout(output), described, tiles);
+}
+
+// Whether a result is stored for rows that pad the last ones.
+bool KernelBuilder::padsRows() {
+  for (unsigned output = 0; output < outputs().size(); ++output)
+    if (LayoutAddress::get(program.getLayout(output), 1).rowMultiple > 1)
+      return true;
+  return false;
 }
 
 // Loads come first, so that all are under way before the first is used; a
@@ -288,8 +251,8 @@ void KernelBuilder::store(unsigned output) {
 void KernelBuilder::build() {
   kernel = buildFunction();
   builder.setInsertionPointToEnd(kernel.addEntryBlock());
-  tile.emplace(builder, shape, schedule, numRows());
-  pairs.emplace(builder, shape, schedule, *tile, numRows());
+  tile.emplace(builder, shape, schedule, numRows(), padsRows());
+  pairs.emplace(builder, shape, schedule, *tile, numRows(), padsRows());
   arithmetic.emplace(builder, shape, *tile, target);
 
   auto storeAll = [&](Value value) {
@@ -328,6 +291,19 @@ void KernelBuilder::build() {
   tt::ReturnOp::create(builder, ValueRange{});
 }
 
+// L7: a tile of packed elements holds whole bytes.
+LogicalResult checkBytes(graph::RowProgramOp program, RowSchedule schedule,
+                         std::string &reason) {
+  bool isOneColumn = schedule.blockCols == 1 || schedule.chunkCols == 1;
+  for (unsigned result = 0; result < program.getNumResults(); ++result)
+    if (isOneColumn &&
+        program.getLayout(result) == graph::Layout::packed_e2m1) {
+      reason = "L7: a tile of one column splits a byte of packed_e2m1";
+      return failure();
+    }
+  return success();
+}
+
 struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
   using LowerRowProgramBase::LowerRowProgramBase;
 
@@ -346,7 +322,8 @@ struct LowerRowProgram : impl::LowerRowProgramBase<LowerRowProgram> {
     std::string reason;
     RowSchedule schedule{blockRows, blockCols, chunkCols};
     FailureOr<RowShape> shape = analyzeRows(*program, reason);
-    if (failed(shape) || failed(RowTile::check(*shape, schedule, reason))) {
+    if (failed(shape) || failed(RowTile::check(*shape, schedule, reason)) ||
+        failed(checkBytes(*program, schedule, reason))) {
       programs.front().emitError() << reason;
       return signalPassFailure();
     }

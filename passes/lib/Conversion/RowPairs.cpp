@@ -9,7 +9,8 @@ using namespace mlir;
 namespace epiq {
 
 RowPairs::RowPairs(ImplicitLocOpBuilder &builder, const RowShape &shape,
-                   RowSchedule schedule, RowTile &tile, Value numRows)
+                   RowSchedule schedule, RowTile &tile, Value numRows,
+                   bool padsRows)
     : builder(builder), shape(shape), tile(tile) {
   if (shape.factors.empty())
     return;
@@ -26,7 +27,7 @@ RowPairs::RowPairs(ImplicitLocOpBuilder &builder, const RowShape &shape,
   int64_t columns = tile.dims(whole)[tile.axis(0)] * shape.columnUnit * 2;
   schedule.chunkCols = schedule.blockCols ? 0 : columns;
   schedule.blockCols *= 2;
-  pairTile.emplace(builder, pairShape, schedule, numRows);
+  pairTile.emplace(builder, pairShape, schedule, numRows, padsRows);
 }
 
 bool RowPairs::isHalf(const RowValue &value, const RowView &view) const {

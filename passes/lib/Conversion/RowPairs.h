@@ -13,9 +13,10 @@ namespace epiq {
 
 class RowPairs {
 public:
-  // `tile` is the tile of one half.
+  // `tile` is the tile of one half, made with the same `padsRows`.
   RowPairs(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
-           RowSchedule schedule, RowTile &tile, mlir::Value numRows);
+           RowSchedule schedule, RowTile &tile, mlir::Value numRows,
+           bool padsRows);
 
   // Whether `view` is one element of each pair of a row, and fills a row here.
   bool isHalf(const RowValue &value, const RowView &view) const;

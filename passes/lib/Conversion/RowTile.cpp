@@ -83,22 +83,37 @@ LogicalResult RowTile::check(const RowShape &shape, RowSchedule schedule,
 }
 
 RowTile::RowTile(ImplicitLocOpBuilder &builder, const RowShape &shape,
-                 RowSchedule schedule, Value numRows)
-    : builder(builder), shape(shape), schedule(schedule), numRows(numRows) {
-  for (int64_t factor : shape.factors)
+                 RowSchedule schedule, Value numRows, bool padsRows)
+    : builder(builder), factorSizes(shape.factors), schedule(schedule),
+      numRows(numRows), padsRows(padsRows),
+      hasRows(llvm::any_of(shape.inputs,
+                           [](auto input) { return input.first > 0; })) {
+  for (int64_t factor : factorSizes)
     tileSizes.push_back(llvm::PowerOf2Ceil(factor));
   if (tileSizes.empty())
     return;
   tileSizes.front() = outerTileSize(shape, schedule);
   if (!isCut())
-    numChunks = llvm::divideCeil(shape.factors.front(), tileSizes.front());
+    numChunks = llvm::divideCeil(factorSizes.front(), tileSizes.front());
+}
+
+void RowTile::halve(unsigned factor) {
+  assert(factorSizes[factor] % 2 == 0 && tileSizes[factor] % 2 == 0);
+  factorSizes[factor] /= 2;
+  tileSizes[factor] /= 2;
+}
+
+SmallVector<int64_t> RowTile::packedDims(const RowValue &value) const {
+  SmallVector<int64_t> packed = dims(value);
+  packed[axis(value.dims.back().back())] /= 2;
+  return packed;
 }
 
 SmallVector<int64_t> RowTile::dims(const RowValue &value) const {
   SmallVector<int64_t> dims;
   if (hasRowAxis())
     dims.push_back(schedule.blockRows);
-  for (unsigned factor = 0; factor < shape.factors.size(); ++factor)
+  for (unsigned factor = 0; factor < factorSizes.size(); ++factor)
     dims.push_back(value.covers(factor) ? tileSize(factor) : 1);
   return dims;
 }
@@ -111,10 +126,16 @@ Type RowTile::type(ArrayRef<int64_t> dims, Type element) {
 
 bool RowTile::isPadded(unsigned factor, unsigned chunk) const {
   if (factor == 0 && isCut())
-    return shape.factors[0] % tileSize(0) != 0;
+    return factorSizes[0] % tileSize(0) != 0;
   if (factor == 0)
-    return (chunk + 1) * tileSize(0) > shape.factors[0];
-  return shape.factors[factor] != tileSize(factor);
+    return (chunk + 1) * tileSize(0) > factorSizes[0];
+  return factorSizes[factor] != tileSize(factor);
+}
+
+int64_t RowTile::coveredSize(unsigned factor) const {
+  if (factor == 0 && isCut())
+    return llvm::alignTo(factorSizes[0], tileSize(0));
+  return tileSize(factor) * (factor == 0 ? numChunks : 1);
 }
 
 Value RowTile::i64(int64_t number) {
@@ -227,7 +248,7 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
     }
     int64_t before = factor == 0 ? chunk * tileSize(0) : 0;
     Value limit = constant(
-        builder.getI32IntegerAttr(shape.factors[factor] - before), own);
+        builder.getI32IntegerAttr(factorSizes[factor] - before), own);
     Value inside =
         arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, index, limit);
     mask = both(mask, fit(inside, dims));
@@ -238,36 +259,65 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
 Value RowTile::loadMask(const RowValue &value, unsigned chunk) {
   SmallVector<int64_t> sizes = dims(value);
   SmallVector<unsigned> covered;
-  for (unsigned factor = 0; factor < shape.factors.size(); ++factor)
+  for (unsigned factor = 0; factor < factorSizes.size(); ++factor)
     if (value.covers(factor))
       covered.push_back(factor);
   Value mask = factorMask(covered, sizes, chunk);
-  if (!hasRowAxis() || !value.isPerToken())
+  if (!value.isPerToken())
     return mask;
+  return both(rowMask(numRows, sizes), mask);
+}
+
+Value RowTile::rowMask(Value limit, ArrayRef<int64_t> dims) {
+  if (!hasRowAxis() && !padsRows)
+    return nullptr;
   Value row = rowIndex();
-  ArrayRef<int64_t> own = cast<RankedTensorType>(row.getType()).getShape();
+  SmallVector<int64_t> own(rank(), 1);
+  if (hasRowAxis())
+    own[0] = schedule.blockRows;
   Value inside = arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, row,
-                                       fit(numRows, own));
-  return both(fit(inside, sizes), mask);
+                                       fit(limit, own));
+  return fit(inside, dims);
+}
+
+Value RowTile::firstProgramMask(const RowValue &value) {
+  if (!isCut() || value.covers(0))
+    return nullptr;
+  Value first = arith::CmpIOp::create(builder, arith::CmpIPredicate::eq,
+                                      columnProgram(), i32(0));
+  return fit(first, dims(value));
 }
 
 Value RowTile::storeMask(const RowValue &value, unsigned chunk) {
-  Value mask = loadMask(value, chunk);
-  auto onlyWhereZero = [&](Value index) {
-    auto type = dyn_cast<RankedTensorType>(index.getType());
-    Value zero = constant(builder.getI32IntegerAttr(0),
-                          type ? type.getShape() : ArrayRef<int64_t>());
-    Value first =
-        arith::CmpIOp::create(builder, arith::CmpIPredicate::eq, index, zero);
-    mask = both(mask, fit(first, dims(value)));
-  };
-  if (isCut() && !value.covers(0))
-    onlyWhereZero(columnProgram());
-  bool hasRows =
-      llvm::any_of(shape.inputs, [](auto input) { return input.first > 0; });
-  if (!value.isPerToken() && hasRows)
-    onlyWhereZero(rowIndex());
-  return mask;
+  Value mask = both(loadMask(value, chunk), firstProgramMask(value));
+  if (value.isPerToken() || !hasRows)
+    return mask;
+  // All tokens share it: the first row's program stores it.
+  Value index = rowIndex();
+  auto type = dyn_cast<RankedTensorType>(index.getType());
+  Value zero = constant(builder.getI32IntegerAttr(0),
+                        type ? type.getShape() : ArrayRef<int64_t>());
+  Value first =
+      arith::CmpIOp::create(builder, arith::CmpIPredicate::eq, index, zero);
+  return both(mask, fit(first, dims(value)));
+}
+
+Value RowTile::columnIndex(ArrayRef<int64_t> strides, const RowValue &value,
+                           unsigned chunk) {
+  SmallVector<int64_t> sizes = dims(value);
+  Value columns = offsets(strides, value);
+  Value start;
+  if (value.covers(0) && isCut())
+    start = arith::MulIOp::create(builder, columnProgram(),
+                                  i32(tileSize(0) * strides[0]));
+  else if (value.covers(0) && chunk > 0)
+    start = i32(chunk * tileSize(0) * strides[0]);
+  if (!columns)
+    return fit(start ? start : i32(0), sizes);
+  columns = fit(columns, sizes);
+  if (!start)
+    return columns;
+  return arith::AddIOp::create(builder, fit(start, sizes), columns);
 }
 
 // The offset of the tile's first element, i64; null for 0.
@@ -315,7 +365,7 @@ Value RowTile::offsets(ArrayRef<int64_t> strides, const RowValue &value) {
   SmallVector<int64_t> sizes(rank(), 1);
   Value total;
   // Innermost first, so that partial sums are as small as they can be.
-  for (unsigned factor = shape.factors.size(); factor-- > 0;) {
+  for (unsigned factor = factorSizes.size(); factor-- > 0;) {
     if (!value.covers(factor) || tileSize(factor) == 1)
       continue;
     Value term = range(axis(factor), tileSize(factor));

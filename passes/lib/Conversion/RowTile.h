@@ -47,9 +47,15 @@ public:
   static mlir::LogicalResult check(const RowShape &shape, RowSchedule schedule,
                                    std::string &reason);
 
-  // `numRows` is the kernel's number of rows, i32.
+  // `numRows` is the kernel's number of rows, i32. `padsRows`: programs may
+  // stand beyond the last row.
   RowTile(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
-          RowSchedule schedule, mlir::Value numRows);
+          RowSchedule schedule, mlir::Value numRows, bool padsRows = false);
+
+  // Makes it the tile of a value that holds two elements of this factor in one.
+  void halve(unsigned factor);
+  // The elements of a factor.
+  int64_t factor(unsigned factor) const { return factorSizes[factor]; }
 
   // How many tiles `value` is.
   unsigned chunks(const RowValue &value) const {
@@ -64,9 +70,15 @@ public:
   // The tensor dimension of a factor.
   unsigned axis(unsigned factor) const { return factor + hasRowAxis(); }
   bool hasRowAxis() const { return schedule.blockRows > 1; }
+  int64_t rows() const { return schedule.blockRows; }
+  // The sizes of the tile of packed bytes of an f4E2M1FN value.
+  llvm::SmallVector<int64_t> packedDims(const RowValue &value) const;
 
   // The lanes of a factor that are in the row are not all of the tile's.
   bool isPadded(unsigned factor, unsigned chunk) const;
+  // How many elements of a factor the lanes of all programs and chunks cover,
+  // those beyond its end counted.
+  int64_t coveredSize(unsigned factor) const;
 
   // Repeats `tile` to sizes `dims`.
   mlir::Value fit(mlir::Value tile, llvm::ArrayRef<int64_t> dims);
@@ -77,6 +89,20 @@ public:
   // the row; null when all are.
   mlir::Value factorMask(llvm::ArrayRef<unsigned> factors,
                          llvm::ArrayRef<int64_t> dims, unsigned chunk);
+  // The lanes whose row is below `limit` (i32); null when all rows exist.
+  mlir::Value rowMask(mlir::Value limit, llvm::ArrayRef<int64_t> dims);
+  // Of the programs of a row, the one that stores `value` if it does not vary
+  // along the cut; null when all do.
+  mlir::Value firstProgramMask(const RowValue &value);
+  // Conditions that may be null.
+  mlir::Value both(mlir::Value a, mlir::Value b);
+
+  // The rows of the tile, i32: a scalar for one.
+  mlir::Value rowIndex();
+  // The columns of a tile of `value` in its own row, i32, of its sizes.
+  mlir::Value columnIndex(llvm::ArrayRef<int64_t> strides,
+                          const RowValue &value, unsigned chunk);
+
   // The lanes of a tile of `value` that exist in memory; null when all do.
   mlir::Value loadMask(const RowValue &value, unsigned chunk);
   // The same, for the one program among those of a row that stores `value`, or
@@ -93,7 +119,7 @@ private:
   int64_t tileSize(unsigned factor) const { return tileSizes[factor]; }
   bool isCut() const { return schedule.blockCols != 0; }
   int64_t programsOfRow() const {
-    return llvm::divideCeil(shape.width, schedule.blockCols);
+    return llvm::divideCeil(factorSizes.front(), tileSizes.front());
   }
 
   // [0, size) along tensor dimension `axis`, i32.
@@ -101,20 +127,20 @@ private:
   mlir::Value program();
   mlir::Value columnProgram();
   mlir::Value rowStart();
-  mlir::Value rowIndex();
-  mlir::Value both(mlir::Value a, mlir::Value b);
   mlir::Value offsets(llvm::ArrayRef<int64_t> strides, const RowValue &value);
   mlir::Value startOffset(const RowAddress &address, const RowValue &value,
                           unsigned chunk);
   mlir::Value i64(int64_t number);
   mlir::Value i32(int64_t number);
 
-  unsigned rank() const { return shape.factors.size() + hasRowAxis(); }
+  unsigned rank() const { return factorSizes.size() + hasRowAxis(); }
 
   mlir::ImplicitLocOpBuilder &builder;
-  const RowShape &shape;
+  llvm::SmallVector<int64_t> factorSizes;
   RowSchedule schedule;
   mlir::Value numRows;
+  bool padsRows = false;
+  bool hasRows = false;
   llvm::SmallVector<int64_t> tileSizes;
   unsigned numChunks = 1;
   mlir::Value programId, columnProgramId, firstRow, rowStart64;

@@ -39,6 +39,10 @@ RankedTensorType swizzled(RankedTensorType type) {
 
 } // namespace
 
+bool epiq::graph::isMatrixLayout(Layout layout) {
+  return layout != Layout::row_major && layout != Layout::packed_e2m1;
+}
+
 StringRef epiq::graph::layoutSubject(Layout layout) {
   switch (layout) {
   case Layout::row_major:

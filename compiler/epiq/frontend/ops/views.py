@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from epiq.formats.layouts import LAYOUTS
 from epiq.frontend.emitter import Value
 from epiq.frontend.ops.table import Emitted, Scope, emits, overload
 from epiq.frontend.types import is_movable
@@ -102,7 +103,7 @@ def as_strided(scope: Scope) -> Emitted:
         return None
     if scope.arg(3, "storage_offset") not in (None, 0) or after.stride() != (1, x.shape[0]):
         return None
-    return scope.emitter.relayout(x, "column_major")
+    return scope.emitter.relayout(x, LAYOUTS["column_major"])
 
 
 @emits(overload("aten.slice.Tensor"))

@@ -29,6 +29,9 @@ namespace epiq::graph {
 // the layout is not one of such values.
 mlir::FailureOr<mlir::RankedTensorType> memoryType(Layout layout,
                                                    mlir::RankedTensorType type);
+// Whether `layout` places the elements of a matrix of tokens by row, rather
+// than each row on its own.
+bool isMatrixLayout(Layout layout);
 // What `layout` is a layout of, in words.
 llvm::StringRef layoutSubject(Layout layout);
 

@@ -1,0 +1,50 @@
+//===- RowStore.h - Stores the results of a row program ---------*- C++ -*-===//
+
+#ifndef EPIQ_CONVERSION_ROWSTORE_H
+#define EPIQ_CONVERSION_ROWSTORE_H
+
+#include "RowTile.h"
+
+#include "epiq/Conversion/LayoutAddress.h"
+
+namespace epiq {
+
+// Stores tiles of one value where its layout puts them, and the zeros that pad
+// it.
+class RowStore {
+public:
+  // `numRows`: the kernel's number of rows, i32.
+  RowStore(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
+           RowTile &tile, mlir::Value numRows)
+      : builder(builder), shape(shape), tile(tile), numRows(numRows) {}
+
+  // `tiles`: one for each chunk of `value`, elements as they lie in memory.
+  void store(mlir::Value pointer, graph::Layout layout, const RowValue &value,
+             llvm::ArrayRef<mlir::Value> tiles);
+
+private:
+  void storeLinear(mlir::Value pointer, const LayoutAddress &layout,
+                   const RowValue &value, llvm::ArrayRef<mlir::Value> tiles,
+                   RowTile &valueTile, llvm::ArrayRef<int64_t> strides);
+  void storePadded(mlir::Value pointer, const LayoutAddress &layout,
+                   const RowValue &value, llvm::ArrayRef<mlir::Value> tiles,
+                   llvm::ArrayRef<int64_t> strides, int64_t width);
+  // Zeros in column `column`, which no tile covers.
+  void padColumn(mlir::Value pointer, const LayoutAddress &layout,
+                 int64_t column, mlir::Type element);
+
+  mlir::Value paddedRows(const LayoutAddress &layout);
+  mlir::Value rowPointer(mlir::Value pointer, const LayoutAddress &layout);
+  // The rows that exist in memory; null when all of the tile's do.
+  mlir::Value rowsInMemory(const LayoutAddress &layout,
+                           llvm::ArrayRef<int64_t> dims);
+
+  mlir::ImplicitLocOpBuilder &builder;
+  const RowShape &shape;
+  RowTile &tile;
+  mlir::Value numRows;
+};
+
+} // namespace epiq
+
+#endif // EPIQ_CONVERSION_ROWSTORE_H
