@@ -92,7 +92,8 @@ class ScaleLayout:
         blocks, words, _, _, _ = self.shape(flat.shape[:1], flat.shape[1])
         raw = _pad(_pad(flat.view(torch.uint8), 1, words * columns), 0, blocks * rows)
         tiles = raw.view(blocks, 4, rows // 4, words, columns).permute(0, 3, 2, 1, 4)
-        return tiles.contiguous().view(flat.dtype)
+        # Not `contiguous()`: it guards on whether there is one block of rows.
+        return tiles.clone(memory_format=torch.contiguous_format).view(flat.dtype)
 
 
 LAYOUTS: dict[str, ScaleLayout] = {

@@ -152,9 +152,11 @@ class _Chain:
         if rows * groups * dtype.itemsize > _MAX_BYTES or rows * groups == 0:
             return []
         kept = list(layouts)
-        for numbers in _numbered(rows * groups, dtype):
-            result = self._run(numbers.view(shape), sizes)
-            kept = [layout for layout in kept if _is_laid_out(result, numbers.view(rows, groups), layout)]
+        # Tracing runs under a fake mode; the numbers must be real.
+        with torch._subclasses.fake_tensor.unset_fake_temporarily():
+            for numbers in _numbered(rows * groups, dtype):
+                result = self._run(numbers.view(shape), sizes)
+                kept = [layout for layout in kept if _is_laid_out(result, numbers.view(rows, groups), layout)]
         return kept
 
     def _run(self, numbers: Tensor, sizes: Mapping[Any, int]) -> Tensor:
@@ -179,8 +181,7 @@ class _Chain:
                 result.untyped_storage().fill_(0xFF)
             return result
 
-        with torch._subclasses.fake_tensor.unset_fake_temporarily():
-            result: Tensor = value(self.last)
+        result: Tensor = value(self.last)
         return result
 
     def _hidden(self) -> frozenset[Node]:

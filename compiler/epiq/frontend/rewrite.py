@@ -24,6 +24,8 @@ from epiq.runtime.shapes import known_size
 
 log = logging.getLogger("epiq")
 
+_CASTS = (torch.ops.prims.convert_element_type.default, torch.ops.aten._to_copy.default)
+
 
 class UnfusedError(EpiqError):
     """A quantization was not fused although the caller asked for an error in that case."""
@@ -120,8 +122,12 @@ def _settle_row_widths(graph: Graph) -> None:
     `dynamic=True` leaves every size of a plain tensor open. Another width compiles again.
     """
     fakes = [fake for fake in (node.meta.get("val") for node in graph.nodes) if isinstance(fake, Tensor)]
+    # Casts make values: what is moved later may have its tokens last, as column-major scales do.
+    casts = [node.meta.get("val") for node in graph.nodes if node.target in _CASTS]
     widths: list[Any] = [
-        fake.shape[-1] for fake in fakes if fake.dtype in QUANTIZED_TYPES and fake.dim() >= 2
+        fake.shape[-1]
+        for fake in casts
+        if isinstance(fake, Tensor) and fake.dtype in QUANTIZED_TYPES and fake.dim() >= 2
     ]
     symbols = {s for width in widths if known_size(width) is None for s in width.node.expr.free_symbols}
     for fake in fakes if symbols else []:
