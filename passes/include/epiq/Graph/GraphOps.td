@@ -122,7 +122,8 @@ def Epiq_ToUe8m0Op : Epiq_Op<"to_ue8m0", [Pure, Elementwise, SameOperandsAndResu
     with `rceil` if the mantissa is not 0, minus `less`, from 0 to 254. `rceil`
     is the least power of two that is not under the value, `floor` the largest
     that is not over it (for normal numbers; 0 gives byte 0, and a subnormal 1
-    with `rceil` and 0 with `floor`). NaN gives NaN (255), Inf the largest (254).
+    with `rceil` and 0 with `floor`). NaN gives NaN (255), Inf 254, or 255 - `less`
+    if that is smaller.
     ```mlir
     %b = epiq.to_ue8m0 rceil %s : tensor<?x32xf32> to tensor<?x32xf8E8M0FNU>
     ```
@@ -194,8 +195,9 @@ def Epiq_CompositeOp : Epiq_RegionOp<"composite"> {
   let summary = "A named sub-graph";
   let description = [{
     The body is the exact arithmetic of the graph, so a name never changes bits.
-    Names: `rms_norm`, `silu_mul`, `quantize`. `format` describes a `quantize`;
-    `eps` a norm.
+    Names: `rms_norm`, `layer_norm`, `silu`, `silu_mul`, `gelu`, `gelu_mul`,
+    `swiglu`, `relu2`, `quantize`, and `amax` for the maximum of a tensor that its
+    quantization starts from. `format` describes a `quantize`; `eps` a norm.
     ```mlir
     %q = epiq.composite "quantize" (%x, %scale)
         {format = #epiq.format<element = f8E4M3FN, granularity = tensor, static = true>}
