@@ -283,8 +283,8 @@ void Inference::visitRelayout(RelayoutOp op) {
     return;
   if (llvm::any_of(typeOf(op.getInput()).getShape().drop_back(2),
                    [](int64_t size) { return size != 1; }))
-    fail("F8: ", stringifyLayout(op.getLayout()), " of ",
-         typeOf(op.getInput()), " is one matrix for each of several batches");
+    fail("F8: ", stringifyLayout(op.getLayout()), " of ", typeOf(op.getInput()),
+         " is one matrix for each of several batches");
 }
 
 void Inference::visitComposite(CompositeOp op) {

@@ -120,8 +120,8 @@ void RowStore::storePadded(Value pointer, const LayoutAddress &layout,
     Value mask = tile.firstProgramMask(value);
     Value inRow;
     if (!factors.empty()) {
-      mask = tile.both(mask, tile.factorMask(ArrayRef(factors).drop_front(),
-                                             dims, chunk));
+      mask = tile.both(
+          mask, tile.factorMask(ArrayRef(factors).drop_front(), dims, chunk));
       if (tile.isPadded(factors.front(), chunk)) {
         mask = tile.both(mask, below(paddedWidth));
         if (paddedWidth != width)
@@ -163,8 +163,8 @@ void RowStore::padColumn(Value pointer, const LayoutAddress &layout,
         arith::MulIOp::create(builder, i64(place.perRows), paddedRows(layout)));
   pointer = tt::AddPtrOp::create(builder, pointer.getType(), pointer,
                                  tile.fit(offset, dims));
-  Value mask = tile.both(tile.firstProgramMask(oneEach()),
-                         rowsInMemory(layout, dims));
+  Value mask =
+      tile.both(tile.firstProgramMask(oneEach()), rowsInMemory(layout, dims));
   tt::StoreOp::create(builder, TypeRange{}, pointer,
                       tile.constant(builder.getZeroAttr(element), dims), mask);
 }

@@ -247,8 +247,8 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
       index = arith::AddIOp::create(builder, fit(first, own), index);
     }
     int64_t before = factor == 0 ? chunk * tileSize(0) : 0;
-    Value limit = constant(
-        builder.getI32IntegerAttr(factorSizes[factor] - before), own);
+    Value limit =
+        constant(builder.getI32IntegerAttr(factorSizes[factor] - before), own);
     Value inside =
         arith::CmpIOp::create(builder, arith::CmpIPredicate::slt, index, limit);
     mask = both(mask, fit(inside, dims));
