@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 # torch and triton are installed by the Makefile, at versions that it names.
-PINNED_ELSEWHERE = ("torch", "triton", "epiq[")
+PINNED_ELSEWHERE = ("torch", "triton", "epiq")
 
 
 def list_of(text: str, key: str) -> list[str]:
@@ -23,7 +23,7 @@ def main() -> None:
     text = PROJECT.read_text()
     keys = {"build": ["requires"], "run": ["dependencies", "test", "dev"]}[sys.argv[1]]
     names = [name for key in keys for name in list_of(text, key)]
-    print("\n".join(name for name in names if not name.startswith(PINNED_ELSEWHERE)))
+    print("\n".join(name for name in names if re.split(r"[^\w-]", name)[0] not in PINNED_ELSEWHERE))
 
 
 if __name__ == "__main__":
