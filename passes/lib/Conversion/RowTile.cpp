@@ -103,12 +103,6 @@ void RowTile::halve(unsigned factor) {
   tileSizes[factor] /= 2;
 }
 
-SmallVector<int64_t> RowTile::packedDims(const RowValue &value) const {
-  SmallVector<int64_t> packed = dims(value);
-  packed[axis(value.dims.back().back())] /= 2;
-  return packed;
-}
-
 SmallVector<int64_t> RowTile::dims(const RowValue &value) const {
   SmallVector<int64_t> dims;
   if (hasRowAxis())

@@ -65,14 +65,10 @@ public:
   llvm::SmallVector<int64_t> dims(const RowValue &value) const;
   // The tensor (or scalar) type of those sizes.
   static mlir::Type type(llvm::ArrayRef<int64_t> dims, mlir::Type element);
-  // The size of a tile along the outermost factor.
-  int64_t outerSize() const { return tileSizes.front(); }
   // The tensor dimension of a factor.
   unsigned axis(unsigned factor) const { return factor + hasRowAxis(); }
   bool hasRowAxis() const { return schedule.blockRows > 1; }
   int64_t rows() const { return schedule.blockRows; }
-  // The sizes of the tile of packed bytes of an f4E2M1FN value.
-  llvm::SmallVector<int64_t> packedDims(const RowValue &value) const;
 
   // The lanes of a factor that are in the row are not all of the tile's.
   bool isPadded(unsigned factor, unsigned chunk) const;
