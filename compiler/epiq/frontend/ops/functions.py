@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from epiq.frontend.emitter import Value
-from epiq.frontend.ops.pointwise import logistic, rounded
-from epiq.frontend.ops.table import EmitFn, Emitted, Scope, emits, overload
+from epiq.frontend.ops.pointwise import logistic, rounded, unary_float
+from epiq.frontend.ops.table import Emitted, Scope, emits, overload
 from epiq.frontend.types import is_float
 
 # torch's name -> the op of the math dialect.
@@ -32,18 +32,8 @@ _FUNCTIONS = {
 }
 
 
-def _function(op: str) -> EmitFn:
-    def emit(scope: Scope) -> Emitted:
-        x = scope.operand(0, scope.dtype)
-        if x is None or not is_float(scope.dtype):
-            return None
-        return rounded(scope, scope.emitter.unary(op, x))
-
-    return emit
-
-
 for _name, _op in _FUNCTIONS.items():
-    emits(overload(f"aten.{_name}.default"))(_function(_op))
+    emits(overload(f"aten.{_name}.default"))(unary_float(_op))
 
 
 @emits(overload("aten.pow.Tensor_Scalar"))

@@ -85,7 +85,9 @@ def reciprocal(scope: Scope) -> Emitted:
     return rounded(scope, scope.emitter.binary("arith.divf", one, x))
 
 
-def _unary_float(op: str) -> EmitFn:
+def unary_float(op: str) -> EmitFn:
+    """What emits a function of one float, such as math.exp."""
+
     def emit(scope: Scope) -> Emitted:
         x = scope.operand(0, scope.dtype)
         if x is None or not is_float(scope.dtype):
@@ -96,7 +98,7 @@ def _unary_float(op: str) -> EmitFn:
 
 
 for _name, _op in _WHOLE.items():
-    emits(overload(f"aten.{_name}.default"))(_unary_float(_op))
+    emits(overload(f"aten.{_name}.default"))(unary_float(_op))
 
 
 @emits(overload("aten.neg.default"))
