@@ -13,6 +13,7 @@ PREFIX = "epiq."
 _CHOICES: dict[str, tuple[str, ...]] = {
     "numerics": ("exact",),
     "autotune": ("off", "quick", "full"),
+    "decide": ("measure", "fused", "library"),
 }
 
 
@@ -29,6 +30,9 @@ class Settings:
     autotune: "quick" times a few schedules of each kernel at compile time on a GPU, those that give the
       same bits; "full" times all in reach, which may change the order of a norm's sum; "off" takes the
       default schedule. What was measured is kept on disk.
+    decide: "measure" takes the fused kernel of a matrix product where it is faster on the tensors at hand
+      than the library's product and a row program, and these where nothing can be timed; "fused" and
+      "library" take one or the other.
     num_rows: token counts to compile kernels for ahead, besides the one that was traced.
     """
 
@@ -38,6 +42,7 @@ class Settings:
     strict: bool = False
     fail_on_unfused: bool = False
     autotune: str = "quick"
+    decide: str = "measure"
     num_rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -67,7 +67,7 @@ def verify() -> None:
 
 
 def _describe(cache: DiskCache, path: Path) -> str:
-    """A kernel's name and target, or a schedule's program and rows; "damaged" where it does not read."""
+    """A kernel's name and target, what a schedule or a decision is for; "damaged" where it does not read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sections = cache.get(path.stem)
@@ -75,6 +75,8 @@ def _describe(cache: DiskCache, path: Path) -> str:
         return "damaged"
     if "decision" in sections:
         decision = json.loads(sections["decision"])
+        if "chosen" in decision:
+            return f"{decision.get('group', '?')} {decision.get('tokens', '?')} tokens: {decision['chosen']}"
         return f"{decision.get('name', '?')} {decision.get('rows', '?')} rows"
     metadata = json.loads(sections["metadata"])
     target = metadata.get("target")

@@ -43,9 +43,14 @@ def schedule_cache() -> DiskCache:
     return DiskCache(cache_dir() / "schedules", "schedule")
 
 
+def decision_cache() -> DiskCache:
+    """The cache of measured decisions between fused kernels and the library's."""
+    return DiskCache(cache_dir() / "decisions", "decision")
+
+
 def all_caches() -> tuple[DiskCache, ...]:
     """Every cache that this package keeps."""
-    return kernel_cache(), schedule_cache()
+    return kernel_cache(), schedule_cache(), decision_cache()
 
 
 def key_of(facts: Mapping[str, object]) -> str:
