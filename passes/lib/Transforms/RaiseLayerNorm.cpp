@@ -8,8 +8,6 @@
 
 #include "epiq/Analysis/RowDomain.h"
 
-#include "mlir/IR/Builders.h"
-
 using namespace mlir;
 using namespace epiq::graph;
 
@@ -39,23 +37,10 @@ OrRefusal<Value> readCentered(Value value, int64_t width, OpSet &ops) {
 
 OrRefusal<Named> findLayerNorm(Operation *root) {
   OpSet ops;
-  ops.insert(root);
-  Operation *shift = root->getOperand(0).getDefiningOp();
-  auto sum = matchEither<arith::AddFOp>(shift, isSplat);
-  if (!sum || !splatNumber(sum->match))
-    return refuse("no eps is added under the root");
-  ops.insert(shift);
-  OrRefusal<Mean> variance = readMean(sum->other, ops);
-  if (const Refusal *refusal = getRefusal(variance))
+  OrRefusal<RootScaled> found = readRoot(root, ops);
+  if (const Refusal *refusal = getRefusal(found))
     return *refusal;
-  auto [values, width] = std::get<Mean>(variance);
-  Value distance = readSquare(values, ops);
-  if (!distance)
-    return refuse("the root is not one of squares");
-  OrRefusal<Scaled> product = readScaled(root, ops);
-  if (const Refusal *refusal = getRefusal(product))
-    return *refusal;
-  const auto &scaled = std::get<Scaled>(product);
+  const auto &[distance, width, scaled, eps] = std::get<RootScaled>(found);
 
   OrRefusal<Value> x = readCentered(distance, width, ops);
   if (const Refusal *refusal = getRefusal(x))
@@ -72,9 +57,7 @@ OrRefusal<Named> findLayerNorm(Operation *root) {
   if (!isConvex(ops))
     return refuse("a node outside reads an inner value and feeds one back");
   Named named{"layer_norm", ops, {result}, result.getLoc()};
-  named.eps =
-      Builder(root->getContext())
-          .getF32FloatAttr(static_cast<float>(*splatNumber(sum->match)));
+  named.eps = eps;
   return named;
 }
 

@@ -8,8 +8,6 @@
 
 #include "epiq/Analysis/RowDomain.h"
 
-#include "mlir/IR/Builders.h"
-
 using namespace mlir;
 using namespace epiq::graph;
 
@@ -17,22 +15,10 @@ namespace epiq {
 
 OrRefusal<Named> findRmsNorm(Operation *root) {
   OpSet ops;
-  ops.insert(root);
-  Operation *shift = root->getOperand(0).getDefiningOp();
-  auto sum = matchEither<arith::AddFOp>(shift, isSplat);
-  if (!sum || !splatNumber(sum->match))
-    return refuse("no eps is added under the root");
-  ops.insert(shift);
-  OrRefusal<Mean> mean = readMean(sum->other, ops);
-  if (const Refusal *refusal = getRefusal(mean))
+  OrRefusal<RootScaled> found = readRoot(root, ops);
+  if (const Refusal *refusal = getRefusal(found))
     return *refusal;
-  Value squared = readSquare(std::get<Mean>(mean).values, ops);
-  if (!squared)
-    return refuse("the root is not one of squares");
-  OrRefusal<Scaled> product = readScaled(root, ops);
-  if (const Refusal *refusal = getRefusal(product))
-    return *refusal;
-  const auto &scaled = std::get<Scaled>(product);
+  const auto &[squared, width, scaled, eps] = std::get<RootScaled>(found);
   Value origin = commonOrigin(lineageOf(scaled.input), lineageOf(squared));
   if (!origin)
     return refuse("the root scales another value than was squared");
@@ -40,14 +26,11 @@ OrRefusal<Named> findRmsNorm(Operation *root) {
   addLineage(ops, squared, origin);
   if (auto widened = origin.getDefiningOp<arith::ExtFOp>())
     ops.insert(widened);
-  Value result = readAffineTail(scaled.result, std::get<Mean>(mean).width,
-                                /*bias=*/false, ops);
+  Value result = readAffineTail(scaled.result, width, /*bias=*/false, ops);
   if (!isConvex(ops))
     return refuse("a node outside reads an inner value and feeds one back");
   Named named{"rms_norm", ops, {result}, result.getLoc()};
-  named.eps =
-      Builder(root->getContext())
-          .getF32FloatAttr(static_cast<float>(*splatNumber(sum->match)));
+  named.eps = eps;
   return named;
 }
 

@@ -4,6 +4,8 @@
 
 #include "epiq/Analysis/RowDomain.h"
 
+#include "mlir/IR/Builders.h"
+
 using namespace mlir;
 using namespace epiq::graph;
 
@@ -57,6 +59,9 @@ OrRefusal<Mean> readMean(Value value, OpSet &ops) {
   return Mean{reduce.getInput(), *width};
 }
 
+namespace {
+
+// The product with the reciprocal root, or the quotient by the root.
 OrRefusal<Scaled> readScaled(Operation *root, OpSet &ops) {
   Value value = root->getResult(0);
   bool isReciprocal = isa<math::RsqrtOp>(root);
@@ -83,6 +88,31 @@ OrRefusal<Scaled> readScaled(Operation *root, OpSet &ops) {
                   user->getResult(0)};
   }
   return refuse("the root has several users");
+}
+
+} // namespace
+
+OrRefusal<RootScaled> readRoot(Operation *root, OpSet &ops) {
+  ops.insert(root);
+  Operation *shift = root->getOperand(0).getDefiningOp();
+  auto sum = matchEither<arith::AddFOp>(shift, isSplat);
+  std::optional<double> eps = sum ? splatNumber(sum->match) : std::nullopt;
+  if (!eps)
+    return refuse("no eps is added under the root");
+  ops.insert(shift);
+  OrRefusal<Mean> mean = readMean(sum->other, ops);
+  if (const Refusal *refusal = getRefusal(mean))
+    return *refusal;
+  auto [values, width] = std::get<Mean>(mean);
+  Value squared = readSquare(values, ops);
+  if (!squared)
+    return refuse("the root is not one of squares");
+  OrRefusal<Scaled> scaled = readScaled(root, ops);
+  if (const Refusal *refusal = getRefusal(scaled))
+    return *refusal;
+  auto number =
+      Builder(root->getContext()).getF32FloatAttr(static_cast<float>(*eps));
+  return RootScaled{squared, width, std::get<Scaled>(scaled), number};
 }
 
 namespace {

@@ -25,8 +25,16 @@ struct Scaled {
   mlir::Value result;
 };
 
-// The product with the reciprocal root, or the quotient by the root.
-OrRefusal<Scaled> readScaled(mlir::Operation *root, OpSet &ops);
+// scaled.input * rsqrt(mean(squared * squared) + eps), or divided by the root.
+struct RootScaled {
+  mlir::Value squared;
+  int64_t width = 0;
+  Scaled scaled;
+  mlir::FloatAttr eps;
+};
+
+// The norm around `root`, which is the first of `ops` then.
+OrRefusal<RootScaled> readRoot(mlir::Operation *root, OpSet &ops);
 
 // Roundings, a weight and, with `bias`, what is added to each column, as far as
 // each value has one user.
