@@ -21,7 +21,7 @@ def list_of(text: str, key: str) -> list[str]:
 
 def main() -> None:
     text = PROJECT.read_text()
-    keys = {"build": ["requires"], "run": ["dependencies", "test", "dev"]}[sys.argv[1]]
+    keys = {"build": ["requires"], "run": ["dependencies", "test", "models", "dev"]}[sys.argv[1]]
     names = [name for key in keys for name in list_of(text, key)]
     print("\n".join(name for name in names if re.split(r"[^\w-]", name)[0] not in PINNED_ELSEWHERE))
 

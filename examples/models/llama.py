@@ -72,10 +72,10 @@ def block_scaled_mm(q: Tensor, scale: Tensor, weight: Tensor, weight_scale: Tens
     """Returns `q @ weight.T`, dequantized: (M, N) bf16.
 
     Args: q: (M, K) e4m3 with `scale` (M, K // 128). weight: (N, K) e4m3 with `weight_scale`
-    (N // 128, K // 128). On a GPU this is cuBLAS's block-scaled GEMM; on a CPU the operands are
-    dequantized and multiplied in f32.
+    (N // 128, K // 128). On a GPU (or meta, its shapes alone) this is cuBLAS's block-scaled GEMM; on a CPU
+    the operands are dequantized and multiplied in f32.
     """
-    if q.device.type == "cuda":
+    if q.device.type != "cpu":
         return torch._scaled_mm(
             q, weight.t(), scale_a=scale, scale_b=weight_scale.t(), out_dtype=torch.bfloat16
         )
