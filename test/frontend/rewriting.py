@@ -22,9 +22,13 @@ from epiq.runtime.prepare import prepare_kernel
 
 @dataclass
 class Rewritten:
-    """The results of `fn(*args)`, its rewritten graph, and what the rewriting said."""
+    """The results of `fn(*args)`, its rewritten graph, and what the rewriting said.
+
+    compiled: `fn`, for more calls.
+    """
 
     results: Any = None
+    compiled: Callable[..., Any] = field(default=lambda *args: None)
     records: list[CompilationRecord] = field(default_factory=list)
     graphs: list[GraphModule] = field(default_factory=list)
 
@@ -52,10 +56,15 @@ class Rewritten:
         return [str(n.target) for n in nodes if n.target is not operator.getitem and not is_view(n)]
 
 
-def run_rewritten(fn: Callable[..., Any], *args: Any, fuse: bool = True) -> Rewritten:
+def run_rewritten(
+    fn: Callable[..., Any],
+    *args: Any,
+    fuse: bool = True,
+    decide: str = "measure",
+) -> Rewritten:
     """Traces `fn` as the backend does, rewrites its graph, and runs that with torch."""
     found = Rewritten()
-    settings = Settings(fuse=fuse, strict=True)
+    settings = Settings(fuse=fuse, strict=True, decide=decide)
 
     def compiler(gm: GraphModule, inputs: Any) -> Any:
         record = new_record()
@@ -73,5 +82,6 @@ def run_rewritten(fn: Callable[..., Any], *args: Any, fuse: bool = True) -> Rewr
     )
     torch._dynamo.reset()
     with torch.no_grad(), torch._functorch.config.patch(enable_autograd_cache=False):
-        found.results = torch.compile(fn, backend=backend, dynamic=None, fullgraph=True)(*args)
+        found.compiled = torch.compile(fn, backend=backend, dynamic=None, fullgraph=True)
+        found.results = found.compiled(*args)
     return found

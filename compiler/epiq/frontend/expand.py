@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from epiq.frontend.cse import is_view, writes_memory
+from epiq.frontend.alive import still_computed
+from epiq.frontend.cse import is_view
 from epiq.frontend.custom_op import CustomCall, View, read_call, registered_op
 from epiq.frontend.plan import Plan
 from epiq.frontend.trace import StaysError, argument_nodes, check_results, trace_call, trace_key
@@ -89,7 +90,7 @@ class Expansions:
         return bool(found)
 
     def _unfused(self, plans: list[Plan]) -> list[tuple[Expansion, str]]:
-        alive = _still_computed(self.graph, plans)
+        alive = still_computed(self.graph, plans)
         working = {node.name for node in self.graph.nodes if not _is_free(node)}
         found = []
         for expansion in self.kept:
@@ -261,38 +262,3 @@ def _sizes(graph: Graph) -> dict[str, Node]:
 
 def _is_free(node: Node) -> bool:
     return is_view(node) or node.op == "get_attr" or not isinstance(node.meta.get("val"), Tensor)
-
-
-def _still_computed(graph: Graph, plans: list[Plan]) -> set[Node]:
-    """The nodes that the graph computes when the programs of `plans` are in it."""
-    by_program = {node: plan for plan in plans for nodes in plan.redirected.values() for node in nodes}
-    waiting = [node for node in graph.nodes if node.op == "output" or writes_memory(node) or _is_effect(node)]
-    alive: set[Node] = set()
-    ran: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if node in alive:
-            continue
-        alive.add(node)
-        for source in node.all_input_nodes:
-            plan = by_program.get(source)
-            waiting.extend([source] if plan is None else _inputs(plan, ran))
-    return alive
-
-
-def _inputs(plan: Plan, ran: set[str]) -> list[Node]:
-    """The nodes that hold the inputs of a program and of the programs before it."""
-    if plan.site.symbol in ran:
-        return []
-    ran.add(plan.site.symbol)
-    found = []
-    for source in plan.sources:
-        if source.plan is not None:
-            found.extend(_inputs(source.plan, ran))
-        elif source.node is not None:
-            found.append(source.node)
-    return found
-
-
-def _is_effect(node: Node) -> bool:
-    return node.op == "call_function" and node.is_impure()

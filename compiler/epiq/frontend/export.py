@@ -13,7 +13,6 @@ from epiq.frontend.cse import writes_memory
 from epiq.frontend.layouts import CREATIONS, MOVES
 from epiq.frontend.ops import EMITTERS
 from epiq.frontend.plan import Plan, Source
-from epiq.runtime.op import row_program
 
 # Nodes without effects, which nothing may be left to read.
 _ERASABLE = EMITTERS.keys() | MOVES | CREATIONS
@@ -33,14 +32,16 @@ def export_plans(graph: Graph, plans: Iterable[Plan]) -> None:
     for plan in plans:
         _redirect(plan)
     sort_nodes(graph)
-    _erase_dead(graph, [node for plan in plans for nodes in plan.redirected.values() for node in nodes])
+    absorbed = {node for plan in plans for node in plan.absorbed}
+    roots = [node for plan in plans for nodes in plan.redirected.values() for node in nodes]
+    _erase_dead(graph, [*roots, *absorbed], absorbed)
     graph.lint()
 
 
 def _insert(graph: Graph, plan: Plan) -> None:
     with graph.inserting_before(plan.anchor):
         inputs = [_input_node(graph, source) for source in plan.sources]
-        call = graph.call_function(row_program, (plan.kernel.key, inputs))
+        call = graph.call_function(plan.op, (plan.kernel.key, inputs))
         call.meta = {key: plan.anchor.meta[key] for key in _KEPT_META if key in plan.anchor.meta}
         call.meta["val"] = list(plan.fakes)
         for index, fake in enumerate(plan.fakes):
@@ -100,7 +101,7 @@ def sort_nodes(graph: Graph) -> None:
         previous = node
 
 
-def _erase_dead(graph: Graph, roots: list[Node]) -> None:
+def _erase_dead(graph: Graph, roots: list[Node], absorbed: set[Node]) -> None:
     """Erases `roots` and what only they needed; nodes with effects are never touched."""
     pending = list(roots)
     erased: set[Node] = set()
@@ -108,7 +109,8 @@ def _erase_dead(graph: Graph, roots: list[Node]) -> None:
         node = pending.pop()
         if node in erased or node.users or node.op != "call_function":
             continue
-        if node.target not in _ERASABLE and node.target is not operator.getitem:
+        is_free = node.target in _ERASABLE or node.target is operator.getitem
+        if not is_free and node not in absorbed:
             continue
         inputs = list(node.all_input_nodes)
         graph.erase_node(node)

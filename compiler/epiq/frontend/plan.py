@@ -29,6 +29,8 @@ from epiq.frontend.sites import Site, ValueName
 from epiq.frontend.types import ELEMENT_TYPES
 from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.runtime.kernel import Kernel
+from epiq.runtime.op import row_program
+from epiq.runtime.produced import ProducedGroup
 from epiq.runtime.registry import register
 from epiq.runtime.shapes import Dim, OutputSpec, Tiles, known_size, leading_rank
 
@@ -59,17 +61,23 @@ class Source:
 
 @dataclass
 class Plan:
-    """One accepted program. redirected: result index -> the FX nodes whose users will read it."""
+    """One accepted program. redirected: result index -> the FX nodes whose users will read it.
+
+    kernel: what the call in the graph runs. op: the torch op of that call. absorbed: nodes outside of the
+    program that the call computes as well.
+    """
 
     site: Site
     program: RowProgram
-    kernel: Kernel
+    kernel: Kernel | ProducedGroup
     sources: list[Source]
     fakes: list[Tensor]
     redirected: dict[int, list[Node]]
     num_rows: int
     anchor: Node
     results: list[Node] = field(default_factory=list)
+    op: Any = row_program
+    absorbed: list[Node] = field(default_factory=list)
 
 
 class Planner:
@@ -197,7 +205,7 @@ def _common_device(sources: list[Source]) -> torch.device:
         if source.fake.device == device:
             continue
         source.to_device = device
-        with _fake_mode(source.fake):
+        with fake_mode(source.fake):
             source.fake = source.fake.to(device)
     return device
 
@@ -259,11 +267,11 @@ def _dim(size: Any, sources: list[Source], rows: Any, tiles: Tiles | None = None
 
 def _fake_outputs(kernel: Kernel, sources: list[Source]) -> list[Tensor]:
     fakes = [source.fake for source in sources]
-    with _fake_mode(*fakes):
+    with fake_mode(*fakes):
         return kernel.fake(fakes)
 
 
-def _fake_mode(*fakes: Tensor) -> Any:
+def fake_mode(*fakes: Tensor) -> Any:
     mode = torch._guards.detect_fake_mode(list(fakes))
     if mode is None:
         raise RefusedError("E1: the graph was not traced with fake tensors")

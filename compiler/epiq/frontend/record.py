@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from epiq.frontend.produced import Joined
     from epiq.pipeline.program import Grouped, RowProgram
 
 _KEPT = 64
@@ -27,7 +28,8 @@ class CompilationRecord:
     traced shapes. kernels: key of the kernel of each program, "" where refused. left_alone: why
     the whole graph stays with Inductor, "" if it does not. nodes_before, nodes_after: calls in the
     FX graph. unwrapped: the registered custom ops that programs hold. still_custom: those that
-    stay in the graph, each with the reason.
+    stay in the graph, each with the reason. joined: the programs whose input a matrix product makes, and
+    whether the two are one group.
     """
 
     name: str
@@ -42,6 +44,7 @@ class CompilationRecord:
     opaque: tuple[str, ...] = field(default=())
     unwrapped: tuple[str, ...] = field(default=())
     still_custom: tuple[tuple[str, str], ...] = field(default=())
+    joined: tuple[Joined, ...] = field(default=())
 
     @property
     def used(self) -> list[RowProgram]:

@@ -16,6 +16,7 @@ from epiq.frontend.expand import Expansions
 from epiq.frontend.export import export_plans
 from epiq.frontend.importer import import_graph
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
+from epiq.frontend.produced import join_producers
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
 from epiq.frontend.types import QUANTIZED_TYPES, static_shape
@@ -42,6 +43,7 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
         if settings.fuse:
             expansions.expand_all()
         plans = _plan(graph, settings, prepare, record, expansions)
+        record.joined = tuple(join_producers(graph, plans, settings))
         _check_all_fused(settings, record)
     except Exception:
         expansions.undo(expansions.kept)

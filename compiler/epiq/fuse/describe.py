@@ -69,6 +69,9 @@ def describe(
     Raises: what the function raises for such tensors; UnsupportedError for a torch op that cannot be
       part of an epilogue.
     """
+    given: Description | None = epilogue.description(dtype, width)
+    if given is not None:
+        return given
     found = _describe(epilogue, dtype, width, inputs)
     if not found.full_row:
         return found

@@ -45,6 +45,10 @@ class Epilogue:
             object.__setattr__(self, "outputs", tuple(self.outputs))
             _check_names((*self.inputs, *self.outputs))
 
+    def description(self, dtype: torch.dtype, width: int) -> Any:
+        """The epilogue as IR (describe.Description) where it is given as such; None: `fn` is traced."""
+        return None
+
     def compute(self, y: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
         """The results of `fn`, as a tuple."""
         results = self.fn(y, *inputs)

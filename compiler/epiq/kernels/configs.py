@@ -56,6 +56,14 @@ class Config:
     def tiles(self, operands: Operands) -> int:
         return -(-operands.m // self.block_m) * -(-operands.n // self.block_n)
 
+    def __str__(self) -> str:
+        """`triton 128x256x128, 8 warps, 4 stages, persistent`."""
+        text = f"{self.kernel} {self.block_m}x{self.block_n}x{self.block_k}, {self.num_warps} warps"
+        text += f", {self.num_stages} stages" + (", persistent" if self.persistent else "")
+        if self.split_k == 1:
+            return text
+        return text + (f", K in {self.split_k} parts" if self.split_k else ", K in parts")
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -89,16 +97,20 @@ def choose(operands: Operands, sms: int = SMS) -> Config:
 
 def candidates(operands: Operands, sms: int = SMS) -> Iterator[Config]:
     """The configs of the table for this kind, those for the number of rows at hand first."""
-    rules = [rule for rule in table() if (rule.dtype, rule.scales, rule.gate_up) == operands.kind]
-    rules.sort(key=lambda rule: (rule.max_m < operands.m, abs(rule.max_m - operands.m)))
     seen = set()
-    for rule in rules:
-        if rule.config.kernel == "gluon" and operands.a.device.type == "cpu":
-            continue
-        config = resolve(rule.config, operands, sms)
+    for ranked_config in ranked(operands, operands.a.device.type):
+        config = resolve(ranked_config, operands, sms)
         if config not in seen:
             seen.add(config)
             yield config
+
+
+def ranked(operands: Operands, device_type: str) -> list[Config]:
+    """The configs of `candidates` as the table has them, for any number of rows; what `resolve` takes."""
+    rules = [rule for rule in table() if (rule.dtype, rule.scales, rule.gate_up) == operands.kind]
+    rules.sort(key=lambda rule: (rule.max_m < operands.m, abs(rule.max_m - operands.m)))
+    configs = [rule.config for rule in rules if rule.config.kernel != "gluon" or device_type != "cpu"]
+    return list(dict.fromkeys(configs))
 
 
 def resolve(config: Config, operands: Operands, sms: int) -> Config:

@@ -96,9 +96,10 @@ def call(
         operands.k,
         *operands.scale_strides,
     )
+    out_types = {torch.float16: gl.float16, torch.bfloat16: gl.bfloat16, torch.float32: gl.float32}
     constants = {
         "EPILOGUE": function,
-        "OUT": gl.float16 if operands.out_dtype == torch.float16 else gl.bfloat16,
+        "OUT": out_types[operands.out_dtype],
         "SCALES": operands.scales,
         "GATE_UP": operands.gate_up,
         "GROUPS": config.block_m // ROWS,

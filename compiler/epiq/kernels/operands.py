@@ -21,7 +21,8 @@ class Operands:
 
     a: (M, K). b: (N, K), the transpose of what the caller gave. scales: "none", "tensor", "vector" or
     "block"; the scale tensors are f32, a number each, (M,) and (N,), or (M, K / 128) and
-    (N / 128, K / 128). gate_up: the first half of the rows of `b` is the gate.
+    (N / 128, K / 128). gate_up: the first half of the rows of `b` is the gate. rounded_to: what tiles are
+    given to the epilogue in, where it is not the operands' own dtype.
     """
 
     a: Tensor
@@ -30,6 +31,7 @@ class Operands:
     a_scale: Tensor | None
     b_scale: Tensor | None
     gate_up: bool
+    rounded_to: torch.dtype | None = None
 
     @property
     def m(self) -> int:
@@ -45,7 +47,9 @@ class Operands:
 
     @property
     def out_dtype(self) -> torch.dtype:
-        """What the product is rounded to: the operands' dtype, bf16 for FP8."""
+        """What the product is rounded to: `rounded_to`, or the operands' dtype, bf16 for FP8."""
+        if self.rounded_to is not None:
+            return self.rounded_to
         return torch.bfloat16 if self.a.dtype == FP8 else self.a.dtype
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ def matmul(
         wanted = ", ".join(epilogue.inputs) if epilogue else "no inputs"
         raise ValueError(f"the epilogue takes {wanted or 'no inputs'}, got {', '.join(inputs)}")
     if config is not None:
-        config = resolve(config, operands, _sms(a.device))
+        config = resolve(config, operands, sms_of(a.device))
     elif autotune and a.device.type == "cuda":
         from epiq.kernels.tune import tuned
 
@@ -77,7 +77,7 @@ def _run_first(
     operands: Operands, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
 ) -> Tensor | tuple[Tensor, ...]:
     """The product with the first config of the table whose kernel can have this epilogue."""
-    for config in candidates(operands, _sms(operands.a.device)):
+    for config in candidates(operands, sms_of(operands.a.device)):
         try:
             return run(operands, config, epilogue, inputs)
         except UnsupportedError as error:
@@ -91,37 +91,65 @@ def run(
     operands: Operands, config: Config, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
 ) -> Tensor | tuple[Tensor, ...]:
     """The product with this config, on the operands' device."""
-    if config.kernel == "gluon":
-        if operands.a.device.type != "cuda":
-            raise ValueError(f"the Gluon kernel runs on a GPU, got tensors on {operands.a.device}")
-        composed = _composed(epilogue or _IDENTITY, operands.gate_up, HALF)
-        results = _results(operands, epilogue, inputs)
-        run_gluon(operands, config, composed, inputs, results, _sms(operands.a.device))
-        return results[0] if len(results) == 1 else results
-    if epilogue is None and not operands.gate_up:
+    if epilogue is None and not operands.gate_up and config.kernel == "triton":
         c = torch.empty(operands.m, operands.n, dtype=operands.out_dtype, device=operands.a.device)
         _run_plain(operands, config, c)
         return c
-    composed = _composed(epilogue, operands.gate_up, config.block_n // 2)
+    composed = _composed(epilogue or _IDENTITY, operands.gate_up, run_of(config))
     results = _results(operands, epilogue, inputs)
-    names = composed.names(results)
-    kernel, grid, arguments, constants = call(operands, config, None)
-    _fused(kernel, composed, operands.out_dtype)[grid](
-        *arguments, **constants, **inputs, **dict(zip(names, results, strict=True))
-    )
+    run_into(operands, config, composed, inputs, results)
     return results[0] if len(results) == 1 else results
+
+
+def run_into(
+    operands: Operands,
+    config: Config,
+    epilogue: Epilogue,
+    inputs: Mapping[str, Tensor],
+    results: Sequence[Tensor],
+) -> None:
+    """The product with this config; what the epilogue makes of it is written to `results`.
+
+    Args: epilogue: of the tiles; in the gate_up form their columns alternate between the halves of `b` every
+      `run_of(config)` columns.
+    """
+    device = operands.a.device
+    if config.kernel == "gluon":
+        if device.type != "cuda":
+            raise ValueError(f"the Gluon kernel runs on a GPU, got tensors on {device}")
+        run_gluon(operands, config, epilogue, inputs, results, sms_of(device))
+        return
+    kernel, grid, arguments, constants = call(operands, config, None)
+    outputs = dict(zip(epilogue.names(results), results, strict=True))
+    _fused(kernel, epilogue, operands.out_dtype)[grid](*arguments, **constants, **inputs, **outputs)
+
+
+def run_of(config: Config) -> int:
+    """In the gate_up form, how many columns of one half of `b` a tile holds before those of the other."""
+    return HALF if config.kernel == "gluon" else config.block_n // 2
 
 
 def specialize(
     operands: Operands, config: Config, epilogue: Epilogue | None, inputs: Mapping[str, Tensor]
 ) -> Specialization:
     """The fused Triton kernel that `run` would launch; needs no GPU, tensors may be on the meta device."""
-    composed = _composed(epilogue, operands.gate_up, config.block_n // 2)
-    results = _results(operands, epilogue, inputs)
+    composed = _composed(epilogue, operands.gate_up, run_of(config))
+    return specialize_into(operands, config, composed, inputs, _results(operands, epilogue, inputs))
+
+
+def specialize_into(
+    operands: Operands,
+    config: Config,
+    epilogue: Epilogue,
+    inputs: Mapping[str, Tensor],
+    results: Sequence[Tensor],
+) -> Specialization:
+    """The fused Triton kernel that `run_into` would launch; tensors may be on the meta device."""
     kernel, _, arguments, constants = call(operands, config, None)
-    outputs = dict(zip(composed.names(results), results, strict=True))
-    fused = _fused(kernel, composed, operands.out_dtype)
-    return fused.specialize(*arguments, **constants, **inputs, **outputs)
+    outputs = dict(zip(epilogue.names(results), results, strict=True))
+    return _fused(kernel, epilogue, operands.out_dtype).specialize(
+        *arguments, **constants, **inputs, **outputs
+    )
 
 
 def compile_ahead(
@@ -132,10 +160,24 @@ def compile_ahead(
     sms: int = SMS,
 ) -> Any:
     """What `run` would compile on Hopper, with its `ptx`; needs no GPU, tensors may be on the meta device."""
+    composed = _composed(epilogue or _IDENTITY, operands.gate_up, run_of(config))
+    results = _results(operands, epilogue, inputs)
+    return compile_into(operands, config, composed, inputs, results, Target(90), sms)
+
+
+def compile_into(
+    operands: Operands,
+    config: Config,
+    epilogue: Epilogue,
+    inputs: Mapping[str, Tensor],
+    results: Sequence[Tensor],
+    target: Target,
+    sms: int = SMS,
+) -> Any:
+    """What `run_into` would compile for `target`; the Gluon kernel is for Hopper."""
     if config.kernel == "triton":
-        return specialize(operands, config, epilogue, inputs).compiled(Target(90))
-    composed = _composed(epilogue or _IDENTITY, operands.gate_up, HALF)
-    return compile_gluon(operands, config, composed, inputs, _results(operands, epilogue, inputs), sms)
+        return specialize_into(operands, config, epilogue, inputs, results).compiled(target)
+    return compile_gluon(operands, config, epilogue, inputs, results, sms)
 
 
 def call(
@@ -165,7 +207,7 @@ def call(
         constants["SPLIT_K"] = config.split_k
         arguments = (*descriptors, c, *scales, *scratch, *tail)
         return kernels.matmul_split_k, (tiles, config.split_k), arguments, constants
-    programs = min(tiles, _sms(operands.a.device)) if config.persistent else 0
+    programs = min(tiles, sms_of(operands.a.device)) if config.persistent else 0
     constants["PROGRAMS"] = programs
     return kernels.matmul, (programs or tiles,), (*descriptors, c, *scales, *tail), constants
 
@@ -289,7 +331,7 @@ def _tickets(device: torch.device, tiles: int) -> Tensor:
 
 
 @functools.cache
-def _sms(device: torch.device) -> int:
+def sms_of(device: torch.device) -> int:
     if device.type != "cuda":
         return SMS
     return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -42,11 +42,20 @@ class Kernel:
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         rows = count_rows(self.program.inputs, inputs, self.program.num_rows)
-        device = inputs[0].device
-        outputs = [spec.allocate(inputs, rows, device) for spec in self.outputs]
+        outputs = self.allocate(inputs, rows, inputs[0].device)
+        self.store(inputs, outputs, rows)
+        return outputs
+
+    def allocate(self, inputs: Sequence[Tensor], rows: int, device: torch.device) -> list[Tensor]:
+        """Tensors for the outputs. Of the inputs only shapes are read."""
+        return [spec.allocate(inputs, rows, device) for spec in self.outputs]
+
+    def store(self, inputs: list[Tensor], outputs: list[Tensor], rows: int) -> None:
+        """Computes `rows` rows into tensors of `allocate`."""
+        device = outputs[0].device
         if rows == 0:
             self._store_shared(inputs, outputs)
-            return outputs
+            return
         if rows > _MAX_ROWS:
             raise ValueError(f"{rows} rows are more than a kernel counts ({_MAX_ROWS})")
         fitted: list[Tensor] = []
@@ -59,7 +68,6 @@ class Kernel:
                 x = fit_whole(x)
             fitted.append(x)
         self.launcher(device, rows)(fitted, outputs, rows, strides)
-        return outputs
 
     def _store_shared(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Computes what all tokens share where there are none: over a row of zeros, kept nowhere.

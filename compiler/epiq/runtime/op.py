@@ -1,7 +1,7 @@
-"""`torch.ops.epiq.row_program(key, inputs)`: what fused groups are in the graph that Inductor gets.
+"""`torch.ops.epiq.row_program(key, inputs)` and `.produced`: what groups are in the graph that Inductor gets.
 
-Importing this module registers the op. It allocates its outputs, launches on the current stream
-and waits for nothing, so CUDA graphs can capture it.
+Importing this module registers the ops. They allocate their outputs, launch on the current stream
+and, but for the first calls of `produced`, which measure, wait for nothing: CUDA graphs can capture them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from epiq.runtime.registry import lookup
 
-_SCHEMA = "row_program(str key, Tensor[] inputs) -> Tensor[]"
 _TAGS = (torch.Tag.needs_fixed_stride_order, torch.Tag.pt2_compliant_tag)
 
 _library: Any = torch.library.Library("epiq", "DEF")  # type: ignore[no-untyped-call]
-_library.define(_SCHEMA, tags=_TAGS)
 
 
 def _run(key: str, inputs: list[Tensor]) -> list[Tensor]:
@@ -28,8 +26,12 @@ def _fake(key: str, inputs: list[Tensor]) -> list[Tensor]:
     return lookup(key).fake(inputs)
 
 
-_library.impl("row_program", _run, "CPU")
-_library.impl("row_program", _run, "CUDA")
-torch.library.register_fake("epiq::row_program", _fake, lib=_library)
+# Profilers show the names: a row program, and a product or attention with the row program that reads it.
+for _name in ("row_program", "produced"):
+    _library.define(f"{_name}(str key, Tensor[] inputs) -> Tensor[]", tags=_TAGS)
+    _library.impl(_name, _run, "CPU")
+    _library.impl(_name, _run, "CUDA")
+    torch.library.register_fake(f"epiq::{_name}", _fake, lib=_library)
 
 row_program = torch.ops.epiq.row_program.default
+produced = torch.ops.epiq.produced.default

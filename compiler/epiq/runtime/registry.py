@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol, TypeVar, cast
+
+from torch import Tensor
 
 from epiq.errors import EpiqError
 
-if TYPE_CHECKING:
-    from epiq.runtime.kernel import Kernel
 
-_kernels: dict[str, Kernel] = {}
+class Callee(Protocol):
+    """What a call in a graph runs: a row program's kernel, or a group with a producer."""
+
+    key: str
+
+    def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
+        """New outputs."""
+
+    def fake(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs as tracing sees them."""
+
+
+_Callee = TypeVar("_Callee", bound=Callee)
+
+_kernels: dict[str, Callee] = {}
 _lock = threading.Lock()
 
 
-def register(kernel: Kernel) -> Kernel:
+def register(kernel: _Callee) -> _Callee:
     """Adds a kernel; an equal one that is there already is returned instead."""
     with _lock:
-        return _kernels.setdefault(kernel.key, kernel)
+        return cast(_Callee, _kernels.setdefault(kernel.key, kernel))
 
 
-def lookup(key: str) -> Kernel:
+def lookup(key: str) -> Callee:
     """Raises: EpiqError for a key of another process: graphs of ours cannot be loaded from a cache."""
     try:
         return _kernels[key]
