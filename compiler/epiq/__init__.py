@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from epiq import config as config
     from epiq import formats as formats
     from epiq.backend import epiq as backend
     from epiq.errors import EpiqError, IRError, PassError, UnsupportedError
@@ -33,6 +34,7 @@ __all__ = [
     "UnwrapError",
     "__version__",
     "backend",
+    "config",
     "dequantize",
     "explain",
     "formats",
@@ -55,6 +57,7 @@ _HOMES = {
     "UnsupportedError": ("epiq.errors", "UnsupportedError"),
     "UnwrapError": ("epiq.frontend.unwrap", "UnwrapError"),
     "backend": ("epiq.backend", "epiq"),
+    "config": ("epiq.config", ""),
     "dequantize": ("epiq.formats", "dequantize"),
     "explain": ("epiq.report", "explain"),
     "formats": ("epiq.formats", ""),

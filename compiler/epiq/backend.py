@@ -34,7 +34,8 @@ def epiq(
     """
     from torch._inductor.compile_fx import compile_fx
 
-    from epiq.frontend.graph_pass import FuseQuantization, warn_once
+    from epiq.frontend.graph_pass import FuseQuantization
+    from epiq.runtime.notices import warn_once
     from epiq.runtime.prepare import device_refusal, prepare_kernel
 
     _check_torch()

@@ -24,13 +24,14 @@ from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
 
 from epiq.formats import FP8_GROUP128, quantize
-from epiq.frontend import CompilationRecord, graph_pass, recording, rewrite
+from epiq.frontend import CompilationRecord, recording, rewrite
+from epiq.runtime import notices
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     torch._dynamo.reset()
-    graph_pass._warned.clear()
+    notices._said.clear()
     with torch.no_grad():
         yield
 

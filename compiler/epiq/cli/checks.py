@@ -41,6 +41,7 @@ def all_findings() -> list[Finding]:
         check_compiler,
         check_gpu,
         check_cache,
+        check_options,
     )
     return [_guarded(check) for check in checks]
 
@@ -151,6 +152,23 @@ def check_cache() -> Finding:
         follows = "every process compiles its kernels again; set EPIQ_CACHE_DIR to a writable folder"
         return Finding("cache", "limited", f"{folder}: {error.strerror}", follows)
     return Finding("cache", "ok", str(folder), "kernels are compiled once")
+
+
+def check_options() -> Finding:
+    from epiq.config import from_environment, unknown_variables
+
+    try:
+        found = from_environment()
+    except (ValueError, TypeError) as error:
+        return Finding("options", "broken", str(error), "every compilation fails with this message")
+    unknown = unknown_variables()
+    if unknown:
+        follows = "ignored: README.md lists the options, EPIQ_<NAME> sets one"
+        return Finding("options", "limited", f"unknown: {', '.join(unknown)}", follows)
+    listed = ", ".join(f"{name}={value!r}" for name, value in found.items())
+    return Finding(
+        "options", "ok", listed or "defaults", "options of torch.compile and epiq.config come first"
+    )
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:

@@ -23,13 +23,15 @@ from typing import ClassVar
 
 import platformdirs
 
+from epiq.config import resolve
+
 FORMAT = 1
 _MAGIC = b"epiq-cache"
 
 
 def cache_dir() -> Path:
-    """Where caches live: EPIQ_CACHE_DIR, or the user's cache folder."""
-    override = os.environ.get("EPIQ_CACHE_DIR")
+    """Where caches live: the option `cache_dir`, or the user's cache folder."""
+    override = resolve().cache_dir
     return Path(override) if override else Path(platformdirs.user_cache_dir("epiq", appauthor=False))
 
 

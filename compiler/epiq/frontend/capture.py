@@ -12,12 +12,12 @@ from torch._functorch.aot_autograd import make_boxed_func  # type: ignore[attr-d
 from torch._inductor.decomposition import select_decomp_table
 from torch.fx import GraphModule
 
-from epiq.config import Settings
-from epiq.frontend.graph_pass import warn_once
+from epiq.config import Settings, resolve
 from epiq.frontend.record import CompilationRecord, new_record, recording
 from epiq.frontend.rewrite import rewrite_graph
 from epiq.frontend.unwrap import UnwrapError
 from epiq.runtime.kernel import Kernel
+from epiq.runtime.notices import warn_once
 
 
 def capture(
@@ -30,7 +30,7 @@ def capture(
     is compiled by Triton or Inductor.
     Raises: what `fn` raises, and errors in our own passes.
     """
-    settings = settings or Settings(dry_run=True, strict=True)
+    settings = settings or resolve({"dry_run": True, "strict": True, "target": "", "fail_on_unfused": False})
 
     def compiler(gm: GraphModule, inputs: Sequence[Any]) -> Any:
         record = new_record()

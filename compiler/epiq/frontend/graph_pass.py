@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +16,8 @@ from epiq.frontend.plan import Prepare
 from epiq.frontend.record import CompilationRecord, new_record
 from epiq.frontend.rewrite import UnfusedError, rewrite_graph
 from epiq.frontend.unwrap import UnwrapError
-
-log = logging.getLogger("epiq")
-
-_warned: set[str] = set()
+from epiq.report.artifacts import publish
+from epiq.runtime.notices import warn_once
 
 
 class FuseQuantization(CustomGraphPass):
@@ -55,18 +52,13 @@ class FuseQuantization(CustomGraphPass):
                 raise
             record.left_alone = f"{type(error).__name__}: {error}"
             warn_once(f"epiq left a graph to Inductor: {record.left_alone}")
+        publish(record, str(self.settings.dump))
         if self.on_record is not None:
             self.on_record(record)
 
     def uuid(self) -> Any:
         """Part of the key of Inductor's cache of compiled graphs, which it looks up after this pass."""
         return f"epiq {source_digest()} {self.settings!r}"
-
-
-def warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        log.warning("%s", message)
 
 
 @lru_cache(1)

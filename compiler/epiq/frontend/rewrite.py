@@ -85,7 +85,9 @@ def _plan_once(graph: Graph, settings: Settings, prepare: Prepare, record: Compi
     _settle_row_widths(graph)
     imported = import_graph(graph, graph.owning_module)
     record.opaque = tuple(imported.opaque)
-    record.grouped = grouped = pipeline.optimize(imported.text, fuse=settings.fuse)
+    record.grouped = grouped = pipeline.optimize(
+        imported.text, fuse=settings.fuse, keep_out=settings.kinds_kept_out
+    )
     programs = {program.symbol: program for program in grouped.programs}
     planner = Planner(imported, graph.nodes)
     plans: list[Plan] = []

@@ -7,8 +7,13 @@ from typing import Any
 
 import torch
 
+from epiq.codegen.errors import LaunchError
 from epiq.config import Settings
+from epiq.runtime.buckets import bucket
 from epiq.runtime.kernel import Kernel
+from epiq.runtime.notices import warn_once
+
+NO_C_COMPILER = "Triton cannot build its launcher without a C compiler: install gcc or set CC"
 
 
 def device_refusal(example_inputs: Sequence[Any]) -> str:
@@ -42,6 +47,29 @@ def prepare_kernel(settings: Settings) -> Callable[[Kernel, torch.device, int], 
                     from epiq.runtime.autotune import tune
 
                     tune(kernel, device, rows, "full" if settings.autotune == "full" else "quick")
-                kernel.launcher(device, rows)
+                _make_launcher(kernel, device, rows)
+                if settings.target:
+                    _compile_for(kernel, settings.target, rows)
 
     return prepare
+
+
+def _make_launcher(kernel: Kernel, device: torch.device, num_rows: int) -> None:
+    try:
+        kernel.launcher(device, num_rows)
+    except RuntimeError as error:
+        if "C compiler" not in str(error):
+            raise
+        warn_once(f"epiq leaves groups to Inductor: {NO_C_COMPILER}")
+        raise LaunchError(NO_C_COMPILER) from error
+
+
+def _compile_for(kernel: Kernel, target_name: str, num_rows: int) -> None:
+    """Puts the kernel for another machine's GPU, as its default schedule makes it, into the cache."""
+    from epiq import pipeline
+    from epiq.codegen import Target
+    from epiq.runtime.gpu import compile_program
+
+    target = Target.parse(target_name)
+    schedule = pipeline.default_schedule(kernel.program, bucket(num_rows), target)
+    compile_program(kernel.program, schedule, target)

@@ -132,7 +132,8 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
     the program computes; (F8) its layout is that of a matrix, in several batches;
-    (F9) it would read what the program takes over all tokens. A group that breaks
+    (F9) it would read what the program takes over all tokens; (F10) operations of
+    its kind are kept out by `keep-out`. A group that breaks
     a rule L1-L8 of `epiq-lower-row-program` is grown again, and what would break
     one does not join.
 
@@ -147,7 +148,9 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     Option<"fuse", "fuse", "bool", /*default=*/"true",
            "Make groups; false makes each composite a program of its own">,
     Option<"maxRowWidth", "max-row-width", "int64_t", /*default=*/"65536",
-           "The widest row that a program holds, in elements (F6)">];
+           "The widest row that a program holds, in elements (F6)">,
+    ListOption<"keepOut", "keep-out", "std::string",
+               "Kinds of composites that join no group (F10)">];
   let dependentDialects = ["::epiq::graph::EpiqDialect"];
 }
 

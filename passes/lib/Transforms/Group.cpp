@@ -175,7 +175,7 @@ struct GroupPass : impl::GroupBase<GroupPass> {
     for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
       if (!func.getBody().hasOneBlock())
         continue;
-      Grouper grouper(func.getBody().front(), maxRowWidth, checkKernel);
+      Grouper grouper(func.getBody().front(), maxRowWidth, keepOut, checkKernel);
       if (fuse)
         grouper.growAll();
       else

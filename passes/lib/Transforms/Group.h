@@ -41,10 +41,13 @@ bool isQuantization(mlir::Operation *op);
 // Forms the groups of a block. Nothing in the block is changed.
 class Grouper {
 public:
-  // `check` says why no kernel can be made of a group, if so.
+  // `keepOut` names kinds of composites that join no group; `check` says why no
+  // kernel can be made of a group, if so.
   using Check = std::function<std::optional<Refusal>(const Group &)>;
-  Grouper(mlir::Block &block, int64_t maxWidth, Check check)
-      : block(block), maxWidth(maxWidth), check(std::move(check)) {}
+  Grouper(mlir::Block &block, int64_t maxWidth,
+          llvm::ArrayRef<std::string> keepOut, Check check)
+      : block(block), maxWidth(maxWidth), keepOut(keepOut),
+        check(std::move(check)) {}
 
   // Grows a group from each quantization.
   void growAll();
@@ -71,6 +74,7 @@ private:
 
   mlir::Block &block;
   int64_t maxWidth;
+  llvm::ArrayRef<std::string> keepOut;
   Check check;
   bool checksEachStep = false;
   llvm::DenseMap<mlir::Operation *, Group *> owner;

@@ -140,6 +140,9 @@ std::optional<Refusal> Grouper::addProducer(Group &group, Value input) {
     return refuse("F2: ", node.getTarget(), " is not a row op");
   if (!isRowOp(producer))
     return refuse("F2: ", producer->getName(), " is not a row op");
+  if (auto composite = dyn_cast<CompositeOp>(producer);
+      composite && llvm::is_contained(keepOut, composite.getKind()))
+    return refuse("F10: ", composite.getKind(), " is kept out by an option");
   Group *other = isFree(producer) ? nullptr : ownerOf(producer);
   return other ? tryMerge(group, *other) : tryAdd(group, withHelpers(producer));
 }
