@@ -1,26 +1,31 @@
-"""Runs gluon_matmul.py as Python: its source with a `gl` of torch operations, a thread for each partition.
+"""Runs Gluon kernels as Python: their source with a `gl` of torch operations, a thread for each partition.
 
-What the executor is for Triton IR, as far as this kernel needs it: barriers block and count as mbarriers do,
+What the executor is for Triton IR, as far as our kernels need it: barriers block and count as mbarriers do,
 TMA fills the edges with zeros and completes the bytes that a barrier expects, so a wrong phase or count is a
-deadlock here too, which ends in a TimeoutError. Layouts are nothing, and products are exact.
+deadlock here too, which ends in a TimeoutError. Shared memory begins as NaN. Layouts are nothing, products
+are exact, and programs run one after the other.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import linecache
+import math
 import re
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from epiq.kernels import gluon_matmul
+from epiq.kernels import gluon_attention, gluon_attention_tiles, gluon_matmul
 
 _TIMEOUT_S = 20.0
 _LAYOUT_OF = re.compile(r"\b\w+\.type\.layout")
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Pointer:
@@ -80,33 +85,45 @@ class Buffer:
     def permute(self, order: tuple[int, ...]) -> Buffer:
         return Buffer(self.memory.permute(order))
 
+    def slice(self, start: int, length: int, dim: int) -> Buffer:
+        return Buffer(self.memory.narrow(dim, start, length))
+
+    def load(self, layout: Any) -> Tensor:
+        return self.memory.clone()
+
+    def store(self, value: Tensor) -> None:
+        self.memory.copy_(value)
+
     def _reinterpret(self, dtype: Any, shape: list[int], layout: Any) -> Buffer:
         return Buffer(self.memory.view(shape))
 
 
 class Descriptor:
     def __init__(self, given: Any) -> None:
-        self.base, block = given.base, given.block_shape
-        self.block_type = SimpleNamespace(shape=tuple(block))
+        self.base, block = given.base, tuple(given.block_shape)
+        size = given.base.element_size()
+        self.block_type = SimpleNamespace(shape=block, nbytes=math.prod(block) * size)
         self.dtype, self.layout = given.base.dtype, None
 
-    def tile(self, row: Any, col: Any) -> Tensor:
-        rows, cols = self.block_type.shape
-        row, col = int(row), int(col)
-        part = self.base[row : row + rows, col : col + cols]
-        result = torch.zeros(rows, cols, dtype=self.dtype)
-        result[: part.shape[0], : part.shape[1]] = part
+    def tile(self, place: list[Any]) -> Tensor:
+        """The block at `place`, zeros where the tensor has ended."""
+        block = self.block_type.shape
+        starts = [int(i) for i in place]
+        part = self.base[tuple(slice(i, i + n) for i, n in zip(starts, block, strict=True))]
+        result = torch.zeros(block, dtype=self.dtype)
+        result[tuple(slice(0, n) for n in part.shape)] = part
         return result
 
 
 def copy_to_shared(desc: Descriptor, place: list[Any], barrier: Barrier, target: Buffer) -> None:
-    tile = desc.tile(*place)
+    tile = desc.tile(place)
     target.memory.copy_(tile)
     barrier.update(expected=-tile.numel() * tile.element_size())
 
 
-def multiply(a: Buffer, b: Buffer, acc: Tensor, use_acc: Any = True, is_async: bool = False) -> Tensor:
-    product = (a.memory.double() @ b.memory.double()).float()
+def multiply(a: Any, b: Buffer, acc: Tensor, use_acc: Any = True, is_async: bool = False) -> Tensor:
+    left = a.memory if isinstance(a, Buffer) else a
+    product = (left.double() @ b.memory.double()).float()
     return acc + product if bool(use_acc) else product
 
 
@@ -119,13 +136,27 @@ def load(source: Pointer, mask: Any = None, other: Any = 0) -> Tensor:
     return torch.where(mask, values, torch.full_like(values, other))
 
 
-def store(target: Pointer, value: Tensor, mask: Any = None) -> None:
+def store(target: Pointer, value: Any, mask: Any = True) -> None:
+    value = torch.as_tensor(value, dtype=target.memory.dtype)
     value, offset, mask = torch.broadcast_tensors(
-        value, target.offset, torch.as_tensor(True if mask is None else mask)
+        value, torch.as_tensor(target.offset), torch.as_tensor(mask)
     )
     # torch has no masked stores of fp8.
     bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32}[value.element_size()]
     target.memory.view(bits)[offset[mask]] = value.contiguous().view(bits)[mask]
+
+
+def atomic_add(target: Pointer, value: int, sem: str) -> Tensor:
+    before = target.memory[target.offset].clone()
+    target.memory[target.offset] += value
+    return before
+
+
+def allocate(dtype: torch.dtype, shape: list[int], layout: Any) -> Any:
+    if layout == "barrier":
+        return Barriers(Barrier() for _ in range(shape[0]))
+    memory = torch.zeros(shape, dtype=dtype)
+    return Buffer(memory.fill_(float("nan")) if dtype.is_floating_point else memory)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -151,17 +182,19 @@ def reduce(x: Tensor, axis: int, combine: Any) -> Tensor:
     return result
 
 
-def language(program: int) -> SimpleNamespace:
+def language(program: int, programs: int) -> SimpleNamespace:
     return SimpleNamespace(
         constexpr=lambda value: value,
         program_id=lambda axis: torch.tensor(program),
+        num_programs=lambda axis: programs,
         static_range=range,
         cdiv=lambda a, b: -(-a // b),
         minimum=extreme(torch.minimum),
         maximum=extreme(torch.maximum),
         where=where,
         zeros=lambda shape, dtype, layout: torch.zeros(shape, dtype=dtype),
-        full=lambda shape, value, dtype, layout: torch.full(shape, value, dtype=dtype),
+        zeros_like=torch.zeros_like,
+        full=lambda shape, value, dtype, layout: torch.full(shape, int(value), dtype=dtype),
         arange=lambda start, end, layout: torch.arange(start, end),
         expand_dims=torch.unsqueeze,
         broadcast=lambda a, b: torch.broadcast_tensors(a, b),
@@ -170,24 +203,26 @@ def language(program: int) -> SimpleNamespace:
         split=lambda x: x.unbind(-1),
         convert_layout=lambda x, layout, assert_trivial=False: x,
         reduce=reduce,
+        max=lambda x, axis: x.amax(axis),
+        sum=lambda x, axis: x.sum(axis),
         load=load,
         store=store,
+        atomic_add=atomic_add,
         abs=torch.abs,
         exp=torch.exp,
+        exp2=torch.exp2,
         div_rn=lambda a, b: a / b,
         # Exact in f64, which holds a product of f32; the sum is rounded once more.
         fma=lambda a, b, c: (torch.as_tensor(a).double() * b + c).float(),
         inline_asm_elementwise=lambda text, constraints, args, **_: (
             args[0].double() * args[1] + args[2]
         ).float(),
-        allocate_shared_memory=lambda dtype, shape, layout: (
-            Barriers(Barrier() for _ in range(shape[0]))
-            if dtype == torch.int64
-            else Buffer(torch.empty(shape, dtype=dtype))
-        ),
+        allocate_shared_memory=allocate,
         warp_specialize=warp_specialize,
         SliceLayout=lambda *_: None,
         BlockedLayout=lambda *_: None,
+        SwizzledSharedLayout=lambda *_: None,
+        DotOperandLayout=lambda *_: None,
         NVMMADistributedLayout=lambda *_: None,
         float32=torch.float32,
         bfloat16=torch.bfloat16,
@@ -220,14 +255,14 @@ def initialize(barrier: Barrier, count: int) -> None:
     barrier.count = barrier.pending = count
 
 
-def space(program: int) -> dict[str, Any]:
+def space(program: int, programs: int) -> dict[str, Any]:
     """What the source of a Gluon function sees."""
     return {
-        "gl": language(program),
+        "gl": language(program, programs),
         "gluon": SimpleNamespace(jit=lambda function: function),
         "ALL": None,
         "mbarrier": SimpleNamespace(
-            MBarrierLayout=lambda: None,
+            MBarrierLayout=lambda: "barrier",
             init=initialize,
             wait=lambda barrier, phase: barrier.wait(phase),
             expect=lambda barrier, count: barrier.update(arrivals=1, expected=count),
@@ -240,20 +275,47 @@ def space(program: int) -> dict[str, Any]:
     }
 
 
-def run_on_cpu(arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
-    """A launch as gluon_product.call describes it, one program after the other."""
-    source = inspect.getsource(gluon_matmul)
-    kernel = source[source.index("ROWS = ") :]
+def source(module: Any) -> str:
+    """A module without its imports."""
+    tree = ast.parse(inspect.getsource(module))
+    tree.body = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    return ast.unparse(tree)
+
+
+def launches(
+    modules: tuple[Any, ...], constants: dict[str, Any], programs: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """For each program what the kernel's modules define, and the constants."""
+    texts = [_LAYOUT_OF.sub("None", source(module)) for module in modules]
     epilogue = "".join(linecache.getlines(constants["EPILOGUE"].fn.__code__.co_filename))
-    a_desc, b_desc, a_scale, b_scale, extras, *sizes = arguments
-    scales = [None if scale is None else pointer(scale) for scale in (a_scale, b_scale)]
-    places = tuple(pointer(x) if isinstance(x, Tensor) else x for x in extras)
     options = {key: value for key, value in constants.items() if key.isupper()}
-    options["OUT"] = {"bf16": torch.bfloat16, "fp16": torch.float16}[str(constants["OUT"])]
-    for program in range(constants["PROGRAMS"]):
-        here = space(program)
-        for text in (epilogue, kernel):
-            exec(_LAYOUT_OF.sub("None", text), here)
-        options["EPILOGUE"] = here["epilogue"]
-        descriptors = (Descriptor(a_desc), Descriptor(b_desc))
-        here["matmul"](*descriptors, *scales, places, *map(torch.tensor, sizes), **options)
+    options["OUT"] = _TYPES[str(constants["OUT"])]
+    for program in range(programs):
+        here = space(program, programs)
+        for text in (_LAYOUT_OF.sub("None", epilogue), *texts):
+            exec(text, here)
+        yield here, {**options, "EPILOGUE": here["epilogue"]}
+
+
+def argument(value: Any) -> Any:
+    """An argument of a launch as a kernel's partitions see it."""
+    if isinstance(value, tuple):
+        return tuple(argument(each) for each in value)
+    if isinstance(value, Tensor):
+        return pointer(value)
+    if hasattr(value, "block_shape"):
+        return Descriptor(value)
+    return torch.tensor(value) if isinstance(value, int) else value
+
+
+def run_on_cpu(arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    """A launch as gluon_product.call describes it."""
+    for here, options in launches((gluon_matmul,), constants, constants["PROGRAMS"]):
+        here["matmul"](*map(argument, arguments), **options)
+
+
+def run_attention_on_cpu(programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    """A launch as gluon_attention_call.call describes it."""
+    modules = (gluon_attention_tiles, gluon_attention)
+    for here, options in launches(modules, constants, programs):
+        here["attention"](*map(argument, arguments), **options)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-
 import pytest
 import torch
 import torch.nn.functional as F
+from machine_code import DOT, check_code, check_gluon
 from products import FP8
 
 import epiq
@@ -15,12 +13,9 @@ from epiq import codegen
 from epiq.errors import UnsupportedError
 from epiq.formats import FP8_GROUP64, FP8_GROUP128, quantize
 from epiq.kernels.configs import Config, table
-from epiq.kernels.gluon_epilogue import write
+from epiq.kernels.gluon_writer import write
 from epiq.kernels.operands import Operands
 from epiq.kernels.product import compile_ahead, specialize
-
-# The instructions of the tensor cores: Hopper's and Blackwell's.
-DOT = {"sm_90a": "wgmma.mma_async", "sm_100a": "tcgen05.mma"}
 
 
 def operands(scales: str, gate_up: bool, m: int, n: int = 4096, k: int = 1024) -> Operands:
@@ -68,28 +63,7 @@ def test_gluon(scales, gate_up, m):
     """The executor cannot run it: here its code is checked, its numbers in test_products_gpu.py."""
     config = rule("gluon", scales, gate_up, m)
     compiled = compile_ahead(operands(scales, gate_up, m), config, epiq.Quantize(FP8_GROUP128), {})
-    check_code(compiled.asm["ptx"], DOT["sm_90a"])
-    assert compiled.asm["cubin"]
-    said = ptxas(compiled.asm["ptx"])
-    assert "0 bytes spill stores, 0 bytes spill loads" in said
-    # Warnings that wgmma is serialized or that registers could not be set aside.
-    assert not re.search(r"C75\d\d", said), said
-
-
-def check_code(ptx: str, dot: str) -> None:
-    assert dot in ptx
-    assert re.search(r"st\.global(\.\w+)*\.v4\.b32", ptx)
-    assert not re.search(r"st\.global\.b8", ptx)
-    # A few of scales, and not one for each register that has a copy.
-    assert len(re.findall(r"st\.global", ptx)) < 64
-
-
-def ptxas(ptx: str) -> str:
-    from triton.backends.nvidia.compiler import get_ptxas
-
-    command = [get_ptxas(90).path, "-v", "--gpu-name=sm_90a", "-", "-o", "/dev/null"]
-    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=True)
-    return done.stderr
+    check_gluon(compiled)
 
 
 def gluon_source(epilogue: epiq.Epilogue, **inputs: torch.Tensor) -> str:
@@ -131,4 +105,4 @@ def test_gluon_epilogue_refuses_what_it_has_no_form_for():
     }
     """
     with pytest.raises(UnsupportedError, match=r"math.tanh has no form in an epilogue in Gluon"):
-        write(text, gate_up=False)
+        write(text)

@@ -8,8 +8,8 @@ Operands and scales are those of triton_matmul.py. A tile has 256 columns as two
 columns, or, in the gate_up form, those of the gate and the same ones of the other half of `b`.
 
 EPILOGUE is a Gluon function (gluon_epilogue.py writes it) of a half tile, or of both halves in the gate_up
-form: (y, other, band, block, M, N, extras), y a (64, 128) tile, rounded, at row 64 * band and column
-128 * block, extras the epilogue's tensors and strides.
+form: (y, other, row, block, M, N, extras), y a (64, 128) tile, rounded, at row `row` and column 128 * block,
+extras the epilogue's tensors and strides.
 
 Two traps, of ptxas and of LLVM: an accumulator that is in flight over a loop's back edge makes ptxas
 serialize every wgmma (C7514), so each product is waited for where it was issued; and LLVM would sink the
@@ -258,10 +258,10 @@ def _consume(
             left, right = _scaled(left, right, a_scale, b_scale, row, left_row, right_row, M, N, SCALES)
         left, right = left.to(OUT), right.to(OUT)
         if GATE_UP:
-            EPILOGUE(left, right, row // ROWS, col // (2 * HALF), M, N, extras)
+            EPILOGUE(left, right, row, col // (2 * HALF), M, N, extras)
         else:
-            EPILOGUE(left, left, row // ROWS, col // HALF, M, N, extras)
-            EPILOGUE(right, right, row // ROWS, col // HALF + 1, M, N, extras)
+            EPILOGUE(left, left, row, col // HALF, M, N, extras)
+            EPILOGUE(right, right, row, col // HALF + 1, M, N, extras)
         row, col, left_row, right_row = next_row, next_col, next_left, next_right
 
 
