@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from epiq.pipeline.tensor_type import element_bytes, parse_tensor_type, static_size
+from epiq.pipeline.tensor_type import parse_tensor_type, static_size, tensor_bytes
 
 # Ops that move no data of their own: views, constants, the terminator.
 _FREE = frozenset(
@@ -129,7 +129,7 @@ def _measure(kernel: _Kernel, rows: set[Any], leading: int) -> Part:
     row_bytes = fixed_bytes = 0
     for value in kernel.reads | kernel.writes:
         dtype, shape = parse_tensor_type(str(value.type))
-        size = static_size(shape) * element_bytes(dtype)
+        size = tensor_bytes(dtype, static_size(shape))
         if value in rows:
             row_bytes += size // leading
         else:

@@ -40,6 +40,11 @@ def element_bytes(dtype: str) -> int:
     return _ELEMENT_BYTES[dtype]
 
 
+def tensor_bytes(dtype: str, elements: int) -> int:
+    """Bytes of `elements` elements of `dtype`, two of which may share a byte."""
+    return elements // 2 if dtype == "f4E2M1FN" else elements * element_bytes(dtype)
+
+
 def static_size(shape: tuple[int | None, ...]) -> int:
     """The product of the dimensions that are known, 0 counted as 1.
 
