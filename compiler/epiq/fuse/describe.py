@@ -12,7 +12,6 @@ from torch import Tensor
 
 from epiq import ir
 from epiq.errors import UnsupportedError
-from epiq.frontend.importer import import_graph
 from epiq.fuse.epilogue import Epilogue
 
 # Rows of the traced example: a number that no width or group size has.
@@ -155,6 +154,9 @@ def _trace(fn: Any, examples: Sequence[tuple[torch.dtype, list[int]]]) -> str:
         if node.target is torch.ops.aten.detach.default:
             node.replace_all_uses_with(node.args[0])
     graph_module.graph.eliminate_dead_code()
+    # The frontend has producers, whose epilogues are described here.
+    from epiq.frontend.importer import import_graph
+
     return import_graph(graph_module.graph, graph_module).text
 
 
