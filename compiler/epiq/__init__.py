@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from epiq.frontend.unwrap import UnwrapError, register_unwrap
     from epiq.fuse import Epilogue, Fused, FusionError, Quantize
     from epiq.fuse import fuse as fuse
+    from epiq.pull import Pulled, PullError, pull_quant
     from epiq.report import Report, explain
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "FusionError",
     "IRError",
     "PassError",
+    "PullError",
+    "Pulled",
     "QuantFormat",
     "Quantize",
     "Report",
@@ -39,6 +42,7 @@ __all__ = [
     "explain",
     "formats",
     "fuse",
+    "pull_quant",
     "quantize",
     "register_unwrap",
 ]
@@ -51,6 +55,8 @@ _HOMES = {
     "FusionError": ("epiq.fuse", "FusionError"),
     "IRError": ("epiq.errors", "IRError"),
     "PassError": ("epiq.errors", "PassError"),
+    "PullError": ("epiq.pull", "PullError"),
+    "Pulled": ("epiq.pull", "Pulled"),
     "QuantFormat": ("epiq.formats", "QuantFormat"),
     "Quantize": ("epiq.fuse", "Quantize"),
     "Report": ("epiq.report", "Report"),
@@ -62,6 +68,7 @@ _HOMES = {
     "explain": ("epiq.report", "explain"),
     "formats": ("epiq.formats", ""),
     "fuse": ("epiq.fuse", ""),
+    "pull_quant": ("epiq.pull", "pull_quant"),
     "quantize": ("epiq.formats", "quantize"),
     "register_unwrap": ("epiq.frontend.unwrap", "register_unwrap"),
 }

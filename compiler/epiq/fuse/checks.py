@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from epiq.fuse.epilogue import Epilogue
 from epiq.fuse.kernel import Bound, UserKernel
+
+_HALVES = (torch.bfloat16, torch.float16)
 
 
 def grid_sizes(grid: Any, bound: Bound) -> tuple[int, int, int]:
@@ -28,6 +32,24 @@ def tensor_of(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     return value
+
+
+def guess_dtype(values: Sequence[Any], name: str, option: str) -> torch.dtype:
+    """What a kernel with these arguments takes or stores as `name`: the dtype of its 16-bit operands, bf16
+    for 8-bit ones.
+
+    Raises: ValueError, which names the `option` that says it, where this does not tell.
+    """
+    tensors = [getattr(value, "base", value) for value in values]
+    dtypes = {value.dtype for value in tensors if isinstance(value, Tensor)}
+    halves = [dtype for dtype in _HALVES if dtype in dtypes]
+    if len(halves) == 1:
+        return halves[0]
+    if not halves and any(dtype.itemsize == 1 for dtype in dtypes):
+        return torch.bfloat16
+    if not halves and torch.float32 in dtypes:
+        return torch.float32
+    raise ValueError(f"{option} is needed for {name}: the kernel's tensors are {sorted(map(str, dtypes))}")
 
 
 def check_output(kernel: UserKernel, output: str) -> None:

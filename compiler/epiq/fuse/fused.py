@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from epiq.codegen import Target
-from epiq.fuse.checks import check_chain, check_epilogue, check_output, grid_sizes, tensor_of
+from epiq.fuse.checks import check_chain, check_epilogue, check_output, grid_sizes, guess_dtype, tensor_of
 from epiq.fuse.describe import Description, describe
 from epiq.fuse.epilogue import Chain, Epilogue
 from epiq.fuse.errors import FusionError
@@ -22,7 +22,6 @@ from epiq.fuse.specialize import Specialization, specialize
 
 # Where the kernel runs on the CPU, its IR is that of this target.
 _CPU_TARGET = Target(90)
-_HALVES = (torch.bfloat16, torch.float16)
 _BYTES = tuple(
     getattr(torch, name) for name in ("float8_e8m0fnu", "float4_e2m1fn_x2") if hasattr(torch, name)
 )
@@ -291,27 +290,12 @@ class Fused:
             return base.dtype, args
         if self.keep_output:
             raise ValueError(f"keep_output needs a tensor for {self.output}, got None")
-        dtype = self.output_dtype or self._guess_dtype([*args, *kwargs.values()])
+        dtype = self.output_dtype or guess_dtype([*args, *kwargs.values()], self.output, "output_dtype")
         if position < len(args):
             args[position] = stand_in(dtype)
         else:
             kwargs[self.output] = stand_in(dtype)
         return dtype, args
-
-    def _guess_dtype(self, values: Sequence[Any]) -> torch.dtype:
-        """What the kernel would store: the dtype of its 16-bit operands, bf16 for 8-bit ones."""
-        tensors = [getattr(value, "base", value) for value in values]
-        dtypes = {value.dtype for value in tensors if isinstance(value, Tensor)}
-        halves = [dtype for dtype in _HALVES if dtype in dtypes]
-        if len(halves) == 1:
-            return halves[0]
-        if not halves and any(dtype.itemsize == 1 for dtype in dtypes):
-            return torch.bfloat16
-        if not halves and torch.float32 in dtypes:
-            return torch.float32
-        raise ValueError(
-            f"output_dtype is needed: {self.output} is None, other tensors are {sorted(map(str, dtypes))}"
-        )
 
     def _outputs(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """Takes the tensors for results out of the keywords: those that the kernel does not know."""

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from epiq import codegen
-from epiq.codegen import Target
+from epiq.codegen import Compiled, Target
 from epiq.fuse.kernel import Bound
-from epiq.fuse.specialize import Specialization
+
+
+class Runnable(Protocol):
+    """A kernel made of a user's: its Triton IR, and it compiled. Its new arguments follow the kernel's."""
+
+    @property
+    def fused_text(self) -> str: ...
+
+    def compiled(self, target: Target | str) -> Compiled: ...
 
 
 def launch(
-    specialization: Specialization,
+    specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
     extra: Sequence[tuple[Tensor, int | None]],
@@ -37,7 +45,7 @@ def launch(
 
 
 def _run_on_cpu(
-    specialization: Specialization,
+    specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
     extra: Sequence[tuple[Tensor, int | None]],
@@ -60,7 +68,7 @@ def _run_on_cpu(
 
 
 def _run_on_gpu(
-    specialization: Specialization,
+    specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
     extra: Sequence[tuple[Tensor, int | None]],

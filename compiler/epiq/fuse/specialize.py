@@ -70,7 +70,7 @@ class Specialization:
         texts = dict(zip(LEVELS, (self.kernel_text, self.epilogue_text, self.fused_text), strict=True))
         if level not in texts:
             raise ValueError(f"level {level!r} is not one of {', '.join(LEVELS)}")
-        return _without_locations(texts[level])
+        return without_locations(texts[level])
 
     @property
     def contracts(self) -> bool:
@@ -130,12 +130,12 @@ def specialize(
 
     # Triton only says of an argument that it is a multiple of 16. That the number of columns is one of
     # the group spares masks in reductions.
-    claims = {name: number for name, number in _claims(bound).items() if bound.values[name] == columns}
+    claims = {name: number for name, number in multiples_of(bound).items() if bound.values[name] == columns}
     fixed: dict[str, int] = {}
     fused = attempt(claims, fixed)
     if isinstance(fused, FusionError) and fused.rule == "E5":
         # Other strides and sizes may say that tiles start between groups.
-        claims = _claims(bound)
+        claims = multiples_of(bound)
         again = attempt(claims, fixed)
         fused = fused if isinstance(again, FusionError) else again
     if isinstance(fused, FusionError) and fused.rule in _BY_NUMBERS:
@@ -214,28 +214,30 @@ def _fuse(
         for number, argument in _ROWS_APART.findall(remark.message):
             apart.add((int(number), int(argument) if argument else None))
         if remark.message.startswith(_NOT_FUSED):
-            return FusionError(remark.message.removeprefix(_NOT_FUSED), _source_line(remark.location))
-    return _FusedText(ir.print_triton(module, _triton_version()), flat, frozenset(apart))
+            return FusionError(remark.message.removeprefix(_NOT_FUSED), source_line(remark.location))
+    return _FusedText(ir.print_triton(module, triton_version()), flat, frozenset(apart))
 
 
-def _claims(bound: Bound) -> dict[str, int]:
+def multiples_of(bound: Bound) -> dict[str, int]:
     """The powers of two that divide the integer arguments."""
     claims = {name: min(value & -value, _MOST_CLAIMED) for name, value in bound.integers.items() if value > 0}
     return {name: number for name, number in claims.items() if number > 16}
 
 
-def _source_line(location: str) -> str:
-    places = _PLACE.findall(location)
-    return f"{places[0][0]}:{places[0][1]}" if places else ""
+def source_line(location: str) -> str:
+    places: list[tuple[str, str]] = _PLACE.findall(location)
+    # Functions of Triton's own library are called from a line that says more.
+    own = [place for place in places if "/triton/language/" not in place[0]]
+    return ":".join((own or places)[0]) if places else ""
 
 
-def _without_locations(text: str) -> str:
+def without_locations(text: str) -> str:
     module = ir.parse(text)
     return str(module.operation.get_asm(enable_debug_info=False))
 
 
 @functools.lru_cache(1)
-def _triton_version() -> str:
+def triton_version() -> str:
     import triton
 
     major, minor = (int(part) for part in triton.__version__.split(".")[:2])

@@ -321,6 +321,77 @@ def FuseEpilogue : Pass<"epiq-fuse-epilogue", "mlir::ModuleOp"> {
 }
 
 //===----------------------------------------------------------------------===//
+// Quantized operands (lib/Analysis/TileLoad*, lib/Transforms/PullQuant*)
+//===----------------------------------------------------------------------===//
+
+def PullQuant : Pass<"epiq-pull-quant", "mlir::ModuleOp"> {
+  let summary = "Move the quantization of an operand out of the kernel that reads it";
+  let description = [{
+    An attention kernel that takes Q in bf16 and quantizes it before the first
+    dot does work that depends on Q alone, and does it again in each program that
+    reads the same rows. The pass takes it out: the kernel's argument number
+    `operand` becomes the quantized operand, scales become new arguments, and the
+    quantization becomes a function with a row program, which can be an epilogue
+    of whatever makes the operand.
+    ```mlir
+    tt.func public @kernel(%q: !tt.ptr<bf16>, ...) {
+      %x = tt.load %ptrs : tensor<64x128x!tt.ptr<bf16>>
+      %f = arith.extf %x : tensor<64x128xbf16> to tensor<64x128xf32>
+      %a = math.absf %f : tensor<64x128xf32>
+      %m = "tt.reduce"(%a) <{axis = 1 : i32}> ({ ... maximumf ... }) : (tensor<64x128xf32>) -> tensor<64xf32>
+      %s = arith.divf %m, %c448 : tensor<64xf32>
+      ...
+      %y = tt.fp_to_fp %d, rounding = rtne : tensor<64x128xf32> -> tensor<64x128xf8E4M3FN>
+      %qk = tt.dot %y, %k, %zero : ...
+    // becomes
+    tt.func public @kernel(%q: !tt.ptr<f8E4M3FN>, ..., %scale: !tt.ptr<f32>) {
+      %s = tt.load %scale_ptrs : tensor<64x!tt.ptr<f32>>
+      %y = tt.load %ptrs : tensor<64x128x!tt.ptr<f8E4M3FN>>
+      %qk = tt.dot %y, %k, %zero : ...
+    func.func @quantize(%x: tensor<?x128xbf16>) -> (tensor<?x128xf8E4M3FN>, tensor<?x1xf32>)
+        attributes {epiq.arguments = array<i64: 0>, epiq.groups = array<i64: 128>}
+    ```
+    The quantized operand lies as the operand did: the kernel's strides now are
+    its. A scale is of `group` neighbouring elements, and the one of the element
+    that is `o` elements from the first one lies `o / group` elements from the
+    first scale; strides must be multiples of `group`. `epiq.arguments` gives the
+    kernel's arguments that the function's are: the operand first, then scalars
+    and pointers to one. `epiq.groups` gives the group of each scale.
+
+    The pulled quantization computes what the kernel did: casts to fp8 saturate,
+    and a maximum that drops NaN still does. Triton's `arith.divf` is a division
+    within 2 ulp on a GPU; a row program divides exactly.
+
+    Legal when
+    - (Q1) the kernel is one public function that calls no other, and argument
+      `operand` is a pointer or a tensor descriptor;
+    - (Q2) the kernel only loads it, through pointers that can be followed;
+    - (Q3) of each load it makes one tile of 8-bit values that a dot takes;
+    - (Q4) these read nothing but the operand, constants, and scalars that are
+      arguments or the first element of one;
+    - (Q5) nothing else needs the operand unquantized;
+    - (Q6) the tile that is loaded has rows of columns that lie next to each
+      other, and its address is a sum;
+    - (Q7) the mask of the load is a conjunction of conditions on rows and on
+      columns, cuts columns off at a constant, and what the kernel makes of lanes
+      beyond it is known; scalars that are arguments are finite;
+    - (Q8) every load of the operand is quantized in the same way;
+    - (Q9) the quantization is a row program: elementwise ops, maxima and minima
+      along columns; a scale is of a run of columns, and its place can be had
+      from the address of the tile.
+  }];
+  let options = [
+    Option<"operand", "operand", "int64_t", /*default=*/"0",
+           "The kernel's argument that is quantized">,
+    ListOption<"divisibility", "divisibility", "int64_t",
+               "What divides the address of each scale">];
+  let dependentDialects = [
+    "::epiq::tt::TritonDialect", "::epiq::graph::EpiqDialect",
+    "::mlir::func::FuncDialect", "::mlir::arith::ArithDialect",
+    "::mlir::math::MathDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // Triton's releases
 //===----------------------------------------------------------------------===//
 

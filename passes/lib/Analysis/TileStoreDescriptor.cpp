@@ -12,29 +12,6 @@ namespace epiq::detail {
 
 namespace {
 
-// The shape of the tensor behind a descriptor, one scalar for each dimension.
-// A descriptor that is an argument is followed by its shape (i32) and its
-// strides (i64), which is how Triton passes one.
-FailureOr<SmallVector<Value>> shapeOf(Value descriptor, unsigned rank) {
-  if (auto make = descriptor.getDefiningOp<tt::MakeTensorDescOp>())
-    return llvm::to_vector(make.getShape());
-  auto argument = dyn_cast<BlockArgument>(descriptor);
-  if (!argument)
-    return failure();
-  Block *entry = argument.getOwner();
-  unsigned first = argument.getArgNumber() + 1;
-  if (first + 2 * rank > entry->getNumArguments())
-    return failure();
-  SmallVector<Value> shape;
-  for (unsigned i = 0; i < rank; ++i) {
-    if (!entry->getArgument(first + i).getType().isInteger(32) ||
-        !entry->getArgument(first + rank + i).getType().isInteger(64))
-      return failure();
-    shape.push_back(entry->getArgument(first + i));
-  }
-  return shape;
-}
-
 TileBound isBelow(int dim, IndexForm position, Value size) {
   TileBound bound;
   bound.dim = dim;
@@ -45,13 +22,37 @@ TileBound isBelow(int dim, IndexForm position, Value size) {
 
 } // namespace
 
+// A descriptor that is an argument is followed by its shape (i32) and its
+// strides (i64), which is how Triton passes one.
+std::optional<DescribedTensor> describedBy(Value descriptor, unsigned rank) {
+  if (auto make = descriptor.getDefiningOp<tt::MakeTensorDescOp>())
+    return DescribedTensor{llvm::to_vector(make.getShape()),
+                           llvm::to_vector(make.getStrides())};
+  auto argument = dyn_cast<BlockArgument>(descriptor);
+  if (!argument || !isa<tt::FuncOp>(argument.getOwner()->getParentOp()))
+    return std::nullopt;
+  Block *entry = argument.getOwner();
+  unsigned first = argument.getArgNumber() + 1;
+  if (first + 2 * rank > entry->getNumArguments())
+    return std::nullopt;
+  DescribedTensor tensor;
+  for (unsigned i = 0; i < rank; ++i) {
+    tensor.shape.push_back(entry->getArgument(first + i));
+    tensor.strides.push_back(entry->getArgument(first + rank + i));
+    if (!tensor.shape.back().getType().isInteger(32) ||
+        !tensor.strides.back().getType().isInteger(64))
+      return std::nullopt;
+  }
+  return tensor;
+}
+
 FailureOr<TileStore> locateDescriptorStore(Operation *op,
                                            StoreRefusal &refusal) {
   auto store = cast<tt::DescriptorStoreOp>(op);
   auto type = cast<RankedTensorType>(store.getSrc().getType());
   unsigned rank = store.getIndices().size();
-  FailureOr<SmallVector<Value>> shape = shapeOf(store.getDesc(), rank);
-  if (failed(shape)) {
+  std::optional<DescribedTensor> tensor = describedBy(store.getDesc(), rank);
+  if (!tensor) {
     refuse(refusal, op,
            "E3: the shape behind the descriptor is not known: it is neither "
            "made in the kernel nor an argument followed by its shape");
@@ -70,11 +71,12 @@ FailureOr<TileStore> locateDescriptorStore(Operation *op,
   tile.flat = rank == 1;
   for (auto [i, index] : llvm::enumerate(store.getIndices())) {
     IndexForm start = *getIndexForm(index, {});
-    IndexForm size = *getIndexForm((*shape)[i], {});
+    IndexForm size = *getIndexForm(tensor->shape[i], {});
     int dim = static_cast<int>(i);
     bool varies = type.getDimSize(dim) != 1;
     IndexForm position = varies ? start + IndexForm::along(dim) : start;
-    tile.bounds.push_back(isBelow(varies ? dim : -1, position, (*shape)[i]));
+    tile.bounds.push_back(
+        isBelow(varies ? dim : -1, position, tensor->shape[i]));
     if (dim == tile.colDim) {
       tile.colStart = start;
       continue;

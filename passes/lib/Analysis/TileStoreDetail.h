@@ -35,6 +35,20 @@ mlir::LogicalResult readBounds(mlir::Value mask, TileStore &tile,
 mlir::LogicalResult checkStoredOnce(llvm::ArrayRef<TileStore> tiles,
                                     StoreRefusal &refusal);
 
+// The elements between an argument of the kernel and a tensor of pointers,
+// whose dimensions are those of the tile; nothing if that is no sum.
+std::optional<IndexForm> getPointerOffset(mlir::Value pointers);
+
+// The dimension along which an offset grows by one; -1 for none.
+int findColumns(const IndexForm &offset, int rank);
+
+// The tensor behind a descriptor, one scalar for each dimension.
+struct DescribedTensor {
+  llvm::SmallVector<mlir::Value> shape, strides;
+};
+std::optional<DescribedTensor> describedBy(mlir::Value descriptor,
+                                           unsigned rank);
+
 // An argument of a kernel as messages call it: argument 8.
 std::string describe(mlir::Value scalar);
 

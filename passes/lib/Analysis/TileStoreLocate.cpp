@@ -238,6 +238,15 @@ LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
 
 } // namespace
 
+std::optional<IndexForm> getPointerOffset(Value pointers) {
+  int rank = cast<RankedTensorType>(pointers.getType()).getRank();
+  return getOffset(pointers, llvm::to_vector(llvm::seq(rank)), {});
+}
+
+int findColumns(const IndexForm &offset, int rank) {
+  return findColumnDim(offset, rank);
+}
+
 FailureOr<TileStore> locatePointerStore(tt::StoreOp store,
                                         StoreRefusal &refusal) {
   auto type = dyn_cast<RankedTensorType>(store.getPtr().getType());
