@@ -165,6 +165,28 @@ def test_scaled_mm_of_functional_is_recognized(scales):
     assert_same(found.results, quantize(y, FP8_GROUP128))
 
 
+@pytest.mark.parametrize("scaled", [False, True], ids=["mm", "scaled_mm"])
+def test_gate_and_up_of_two_matrices_are_made_side_by_side(scaled):
+    dtype = E4M3 if scaled else BF16
+    x, gate, up = seeded(M, K, dtype=dtype), seeded(256, K, dtype=dtype), seeded(1, 256, K, dtype=dtype)[0]
+    scales = (torch.rand(M, 1) + 0.1, torch.rand(1, 256) + 0.1, torch.rand(1, 256) + 0.1) if scaled else ()
+
+    def product(x, w, *scales):
+        return torch._scaled_mm(x, w.t(), *scales, out_dtype=BF16) if scales else F.linear(x, w)
+
+    def fn(x, gate, up, a=None, g=None, u=None):
+        one, other = (product(x, w, *((a, s) if scaled else ())) for w, s in ((gate, g), (up, u)))
+        return quantize(F.silu(one) * other, FP8_GROUP128)
+
+    found = fused(fn, x, gate, up, *scales)
+    group = group_of(found)
+    assert group.parts.tile.form == "pair" and group.decisions[0].chosen.startswith("triton")
+    assert [call for call in found.calls if "mm" in call] == []
+    pairs = [(scales[0], s) for s in scales[1:]] if scaled else [(), ()]
+    one, other = (our_product(x, w.t(), *given) for w, given in zip((gate, up), pairs, strict=True))
+    assert_same(found.results, quantize(F.silu(one) * other, FP8_GROUP128))
+
+
 def test_the_library_is_what_runs_where_nothing_can_be_measured():
     x, w, r = seeded(M, K), seeded(N, K), seeded(M, N)
 

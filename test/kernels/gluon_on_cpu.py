@@ -25,7 +25,7 @@ from epiq.kernels import gluon_attention, gluon_attention_tiles, gluon_matmul
 
 _TIMEOUT_S = 20.0
 _LAYOUT_OF = re.compile(r"\b\w+\.type\.layout")
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class Pointer:

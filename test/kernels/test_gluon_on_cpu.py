@@ -13,7 +13,7 @@ from epiq.formats import FP8_GROUP64, FP8_GROUP128, quantize
 from epiq.kernels import Config
 from epiq.kernels.gluon_epilogue import HALF
 from epiq.kernels.gluon_product import call
-from epiq.kernels.operands import check_operands
+from epiq.kernels.operands import check_operands, check_pair
 from epiq.kernels.product import _IDENTITY, _composed, _results
 
 PROGRAMS = 2
@@ -62,6 +62,22 @@ def test_gate_up(scales):
     expected_q, expected_scale = quantize(expected, FP8_GROUP128)
     assert same_bits(scale, expected_scale)
     assert same_bits(q, expected_q)
+
+
+@pytest.mark.parametrize("scales", ["tensor", "vector", "block"])
+def test_gate_and_up_apart(scales):
+    gate, up = (case(FP8, scales, 150, 384, 256, seed=seed) for seed in (0, 1))
+    up.scales["a_scale"], up.a = gate.scales["a_scale"], gate.a
+    (one,), (other,) = gluon(gate, 128), gluon(up, 128)
+    operands = check_pair(
+        gate.a, (gate.b, up.b), gate.scales["a_scale"], (gate.scales["b_scale"], up.scales["b_scale"])
+    )
+    config = Config(128, 256, 128, 4, 2, group_m=2, persistent=True, kernel="gluon")
+    (y,) = results = _results(operands, None, {})
+    composed = _composed(_IDENTITY, True, HALF)
+    _, arguments, constants = call(operands, config, composed, {}, results, PROGRAMS)
+    run_on_cpu(arguments, constants)
+    assert same_bits(y, F.silu(one) * other)
 
 
 def test_epilogue_with_inputs():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,15 @@ def operands(scales: str, gate_up: bool, m: int, n: int = 4096, k: int = 1024) -
     return Operands(a, b, scales, meta(*shapes[0]), meta(*shapes[1]), gate_up)
 
 
+def apart(given: Operands) -> Operands:
+    """The same product with the gate and the other half in matrices of their own."""
+    half = given.b[: given.b.shape[0] // 2]
+    scale = given.b_scale
+    if scale is not None and scale.numel() > 1:
+        scale = scale[: scale.shape[0] // 2]
+    return replace(given, b=half, up=half, b_scale=scale, up_scale=scale)
+
+
 def rule(kernel: str, scales: str, gate_up: bool, max_m: int) -> Config:
     """The config of the table for a kernel and up to `max_m` rows, or for any number of them."""
     kind = ("half" if scales == "none" else "fp8", "block" if scales == "block" else "any", gate_up)
@@ -41,15 +52,18 @@ def rule(kernel: str, scales: str, gate_up: bool, max_m: int) -> Config:
     ("target", "scales", "gate_up", "m"),
     [
         ("sm_90a", "tensor", True, 8192),
+        ("sm_90a", "tensor apart", True, 8192),
         ("sm_90a", "block", True, 16),
         ("sm_90a", "none", False, 16),
         ("sm_100a", "tensor", False, 8192),
     ],
 )
 def test_triton(target, scales, gate_up, m):
+    scales, _, is_apart = scales.partition(" ")
     config = rule("triton", scales, gate_up, m)
     config = Config(**{**config.as_json(), "split_k": config.split_k or 4})
     given = operands(scales, gate_up, m)
+    given = apart(given) if is_apart else given
     compiled = specialize(given, config, epiq.Quantize(FP8_GROUP128), {}).compiled(target)
     check_code(compiled.ptx, DOT[target])
     resources = codegen.ptxas_report(compiled)
@@ -57,13 +71,21 @@ def test_triton(target, scales, gate_up, m):
 
 
 @pytest.mark.parametrize(
-    ("scales", "gate_up", "m"), [("tensor", True, 8192), ("block", True, 8192), ("none", False, 16)]
+    ("scales", "gate_up", "m"),
+    [
+        ("tensor", True, 8192),
+        ("block", True, 8192),
+        ("block apart", True, 8192),
+        ("none", False, 16),
+    ],
 )
 def test_gluon(scales, gate_up, m):
     """The executor cannot run it: here its code is checked, its numbers in test_products_gpu.py."""
+    scales, _, is_apart = scales.partition(" ")
     config = rule("gluon", scales, gate_up, m)
-    compiled = compile_ahead(operands(scales, gate_up, m), config, epiq.Quantize(FP8_GROUP128), {})
-    check_gluon(compiled)
+    given = operands(scales, gate_up, m)
+    given = apart(given) if is_apart else given
+    check_gluon(compile_ahead(given, config, epiq.Quantize(FP8_GROUP128), {}))
 
 
 def gluon_source(epilogue: epiq.Epilogue, **inputs: torch.Tensor) -> str:

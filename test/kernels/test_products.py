@@ -97,6 +97,23 @@ def test_gate_up(dtype, scales, config):
     assert same_bits(q, expected_q)
 
 
+@pytest.mark.parametrize("scales", ["none", "tensor", "vector", "block"])
+def test_gate_and_up_may_be_two_matrices(scales):
+    inner = 256
+    dtype = torch.bfloat16 if scales == "none" else FP8
+    gate, up = (case(dtype, scales, 37, inner, 256, seed=seed) for seed in (0, 1))
+    pairs = {}
+    if scales != "none":
+        pairs = {"a_scale": gate.scales["a_scale"], "b_scale": (gate.scales["b_scale"], up.scales["b_scale"])}
+    config = Config(32, 256, 128, num_warps=4, num_stages=2, persistent=scales == "none")
+    y = matmul(gate.a, (gate.b, up.b), **pairs, gate_up=True, config=config)
+    one, other = (
+        matmul(gate.a, b, **({"a_scale": pairs["a_scale"], "b_scale": scale} if pairs else {}), config=BLOCKS)
+        for b, scale in zip((gate.b, up.b), pairs.get("b_scale", (None, None)), strict=True)
+    )
+    assert same_bits(y, F.silu(one) * other)
+
+
 @pytest.mark.parametrize("gate_up", [False, True], ids=["plain", "gate_up"])
 def test_default_config(gate_up):
     given = case(FP8, "tensor", 3, 512, 128)
@@ -131,6 +148,14 @@ def test_refuses(change, message):
     arguments = {"a": a, "b": b, **change}
     with pytest.raises(ValueError, match=message):
         matmul(**arguments)
+
+
+def test_refuses_two_matrices_that_differ():
+    a, b = operands()
+    with pytest.raises(ValueError, match="they take gate_up=True"):
+        matmul(a, (b, b))
+    with pytest.raises(ValueError, match=r"must be alike, got b of \(64, 64\) and \(64, 32\)"):
+        matmul(a, (b, operands(n=32)[1]), gate_up=True)
 
 
 def test_refuses_a_config():

@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,9 +30,11 @@ from epiq.frontend.types import ELEMENT_TYPES
 from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.op import row_program
-from epiq.runtime.produced import ProducedGroup
 from epiq.runtime.registry import register
 from epiq.runtime.shapes import Dim, OutputSpec, Tiles, known_size, leading_rank
+
+if TYPE_CHECKING:
+    from epiq.runtime.produced import ProducedGroup
 
 _DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items() if dtype != torch.uint8}
 

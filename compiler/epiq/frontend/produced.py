@@ -36,12 +36,13 @@ log = logging.getLogger("epiq")
 class Joined:
     """What became of a row program whose input a producer makes.
 
-    program: its symbol. nodes: the names of the nodes it computes. producer: `mm`, or the torch op where it
-    is none that kernels compute. key: of the group, "" where they stay apart. reason: why, with the rule.
-    split: the program in two; its tail is None where the producer's kernel computes all of it.
+    program: its symbol. kernel: its name. nodes: the names of the nodes it computes. producer: `mm`. key: of
+    the group, "" where they stay apart. reason: why, with the rule. split: the program in two; its tail is
+    None where the producer's kernel computes all of it.
     """
 
     program: str
+    kernel: str
     nodes: frozenset[str]
     producer: str
     key: str = ""
@@ -69,7 +70,11 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
         node = _last_producer(plan, positions)
         if node is None:
             continue
-        said: dict[str, Any] = {"program": plan.site.symbol, "nodes": plan.site.members}
+        said: dict[str, Any] = {
+            "program": plan.site.symbol,
+            "kernel": plan.program.name,
+            "nodes": plan.site.members,
+        }
         try:
             found = _find(plan, node)
             group = _join(graph, plans, plan, found, cast(Mode, settings.decide), positions)

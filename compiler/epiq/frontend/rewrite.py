@@ -16,7 +16,6 @@ from epiq.frontend.expand import Expansions
 from epiq.frontend.export import export_plans
 from epiq.frontend.importer import import_graph
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
-from epiq.frontend.produced import join_producers
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
 from epiq.frontend.types import QUANTIZED_TYPES, static_shape
@@ -37,6 +36,9 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
 
     With `settings.dry_run` the graph stays as it is. An error leaves it as it was.
     """
+    # Brings the kernels of products along, which epiq.fuse makes, which itself imports graphs.
+    from epiq.frontend.produced import join_producers
+
     record.nodes_before = record.nodes_after = _count(graph)
     expansions = Expansions(graph)
     try:
@@ -150,8 +152,12 @@ def _device(graph: Graph) -> str:
 def _check_all_fused(settings: Settings, record: CompilationRecord) -> None:
     if not settings.fail_on_unfused or record.grouped is None:
         return
-    reasons = [f"{remark.location}: {remark.message}" for remark in record.grouped.remarks]
-    unfused = [reason for reason in reasons if "not fused" in reason]
+    joined = {node for each in record.joined if each.key for node in each.nodes}
+    unfused = [
+        f"{remark.location}: {remark.message}"
+        for remark in record.grouped.remarks
+        if "not fused" in remark.message and not any(f'loc("{node}"' in remark.location for node in joined)
+    ]
     unfused += [f"{symbol}: {reason}" for symbol, reason in record.refused]
     if unfused:
         raise UnfusedError("a quantization is not fused:\n" + "\n".join(unfused))

@@ -5,7 +5,8 @@ of `a` with the same 256 rows of `b`. So loads run on while an epilogue computes
 run while the other waits, scales or stores, none of which Triton's own pipelining does on Hopper.
 
 Operands and scales are those of triton_matmul.py. A tile has 256 columns as two halves of 128: neighbouring
-columns, or, in the gate_up form, those of the gate and the same ones of the other half of `b`.
+columns, or, in the gate_up form, those of the gate and the same ones of the other half of `b`, or of up_desc
+and up_scale where gate and up lie APART; else these are those of `b`.
 
 EPILOGUE is a Gluon function (gluon_epilogue.py writes it) of a half tile, or of both halves in the gate_up
 form: (y, other, row, block, M, N, extras), y a (64, 128) tile, rounded, at row `row` and column 128 * block,
@@ -47,6 +48,17 @@ def _tile_place(tile, M, N, BLOCK_M: gl.constexpr, GROUP_M: gl.constexpr):
 
 
 @gluon.jit
+def _rows_of_b(col, N, GATE_UP: gl.constexpr, APART: gl.constexpr):
+    """The rows of `b`, or of the gate and of the other half, that the halves of a tile begin with."""
+    left, right = col, col + HALF
+    if APART:
+        left, right = col // 2, col // 2
+    elif GATE_UP:
+        left, right = col // 2, N // 2 + col // 2
+    return left, right
+
+
+@gluon.jit
 def _next(stage, phase, STAGES: gl.constexpr):
     stage += 1
     wraps = stage == STAGES
@@ -55,9 +67,9 @@ def _next(stage, phase, STAGES: gl.constexpr):
 
 @gluon.jit
 def _produce(
-    a_desc, b_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles,
-    GATE_UP: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr, PROGRAMS: gl.constexpr,
-    GROUP_M: gl.constexpr,
+    a_desc, b_desc, up_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles,
+    GATE_UP: gl.constexpr, APART: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
+    PROGRAMS: gl.constexpr, GROUP_M: gl.constexpr,
 ):  # fmt: skip
     """The producer warp: loads the operands of each tile, a stage ahead of the consumers or more."""
     BLOCK_M: gl.constexpr = ROWS * GROUPS
@@ -66,9 +78,7 @@ def _produce(
     stage, phase = 0, 0
     for i in range(num_tiles):
         row, col = _tile_place(gl.program_id(0) + i * PROGRAMS, M, N, BLOCK_M, GROUP_M)
-        left, right = col, col + HALF
-        if GATE_UP:
-            left, right = col // 2, N // 2 + col // 2
+        left, right = _rows_of_b(col, N, GATE_UP, APART)
         for k in range(0, K, BLOCK_K):
             mbarrier.wait(empty.index(stage), phase ^ 1)
             ready = full.index(stage)
@@ -77,7 +87,7 @@ def _produce(
                 target = a_bufs.index(stage * GROUPS + group)
                 tma.async_copy_global_to_shared(a_desc, [row + group * ROWS, k], ready, target)
             tma.async_copy_global_to_shared(b_desc, [left, k], ready, b_halves.index(2 * stage))
-            tma.async_copy_global_to_shared(b_desc, [right, k], ready, b_halves.index(2 * stage + 1))
+            tma.async_copy_global_to_shared(up_desc, [right, k], ready, b_halves.index(2 * stage + 1))
             stage, phase = _next(stage, phase, STAGES)
 
 
@@ -124,25 +134,24 @@ def _sum(
 
 @gluon.jit
 def _places(
-    tile, GROUP: gl.constexpr, M, N, GATE_UP: gl.constexpr, GROUPS: gl.constexpr, GROUP_M: gl.constexpr
-):
+    tile, GROUP: gl.constexpr, M, N, GATE_UP: gl.constexpr, APART: gl.constexpr, GROUPS: gl.constexpr,
+    GROUP_M: gl.constexpr,
+):  # fmt: skip
     """Of a group's part of a tile: the row, the column, the rows of `b` that its two halves begin with."""
     row, col = _tile_place(tile, M, N, ROWS * GROUPS, GROUP_M)
-    left_row, right_row = col, col + HALF
-    if GATE_UP:
-        left_row, right_row = col // 2, N // 2 + col // 2
+    left_row, right_row = _rows_of_b(col, N, GATE_UP, APART)
     return row + GROUP * ROWS, col, left_row, right_row
 
 
 @gluon.jit
 def _scale_pointers(
-    a_scale, b_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT: gl.constexpr
+    a_scale, b_scale, up_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT: gl.constexpr
 ):
     """Where the block scales of a part of a tile begin: those of its rows, of the left and the right half."""
     rows = gl.minimum(row + gl.arange(0, ROWS, gl.SliceLayout(1, LAYOUT)), M - 1)
     last = (N - 1) // 128
     left_scales = b_scale + gl.minimum(left_row // 128, last) * stride_bn
-    right_scales = b_scale + gl.minimum(right_row // 128, last) * stride_bn
+    right_scales = up_scale + gl.minimum(right_row // 128, last) * stride_bn
     return a_scale + rows.to(gl.int64) * stride_am, left_scales, right_scales
 
 
@@ -202,18 +211,22 @@ def _halves(acc, LAYOUT: gl.constexpr):
 
 
 @gluon.jit
-def _scaled(left, right, a_scale, b_scale, row, left_row, right_row, M, N, SCALES: gl.constexpr):
+def _scaled(
+    left, right, a_scale, b_scale, up_scale, row, left_row, right_row, M, N, SCALES: gl.constexpr,
+    APART: gl.constexpr,
+):  # fmt: skip
     """The product times what does not vary along K. left_row, right_row: of `b`, for the first columns."""
     if SCALES == "tensor":
-        factor = gl.load(a_scale) * gl.load(b_scale)
-        left, right = left * factor, right * factor
+        by_tensor = gl.load(a_scale)
+        left, right = left * (by_tensor * gl.load(b_scale)), right * (by_tensor * gl.load(up_scale))
     elif SCALES == "vector":
         layout: gl.constexpr = left.type.layout
         rows = row + gl.arange(0, ROWS, gl.SliceLayout(1, layout))
         cols = gl.arange(0, HALF, gl.SliceLayout(0, layout))
         by_row = gl.expand_dims(gl.load(a_scale + gl.minimum(rows, M - 1)), 1)
-        by_left = gl.load(b_scale + gl.minimum(left_row + cols, N - 1))
-        by_right = gl.load(b_scale + gl.minimum(right_row + cols, N - 1))
+        last = N // 2 - 1 if APART else N - 1
+        by_left = gl.load(b_scale + gl.minimum(left_row + cols, last))
+        by_right = gl.load(up_scale + gl.minimum(right_row + cols, last))
         left = left * by_row * gl.expand_dims(by_left, 0)
         right = right * by_row * gl.expand_dims(by_right, 0)
     return left, right
@@ -221,25 +234,27 @@ def _scaled(left, right, a_scale, b_scale, row, left_row, right_row, M, N, SCALE
 
 @gluon.jit
 def _consume(
-    GROUP: gl.constexpr, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, extras, M, N, K,
-    stride_am, stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE: gl.constexpr, OUT: gl.constexpr,
-    SCALES: gl.constexpr, GATE_UP: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
-    PROGRAMS: gl.constexpr, GROUP_M: gl.constexpr,
+    GROUP: gl.constexpr, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, up_scale, extras,
+    M, N, K, stride_am, stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE: gl.constexpr, OUT: gl.constexpr,
+    SCALES: gl.constexpr, GATE_UP: gl.constexpr, APART: gl.constexpr, GROUPS: gl.constexpr,
+    STAGES: gl.constexpr, PROGRAMS: gl.constexpr, GROUP_M: gl.constexpr,
 ):  # fmt: skip
     """A group of consumer warps: its 64 rows of each tile, and the epilogue."""
     DEPTH: gl.constexpr = 256 // a_bufs.dtype.primitive_bitwidth
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, HALF, DEPTH])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 2 * HALF, DEPTH])
     stage, phase, count = 0, 0, 0
-    row, col, left_row, right_row = _places(gl.program_id(0), GROUP, M, N, GATE_UP, GROUPS, GROUP_M)
+    row, col, left_row, right_row = _places(gl.program_id(0), GROUP, M, N, GATE_UP, APART, GROUPS, GROUP_M)
     if SCALES == "block":
         a_at, left_at, right_at = _scale_pointers(
-            a_scale, b_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT
+            a_scale, b_scale, up_scale, stride_am, stride_bn, row, left_row, right_row, M, N, LAYOUT
         )
         by_row, by_left, by_right = gl.load(a_at), gl.load(left_at), gl.load(right_at)
     for i in range(num_tiles):
         ahead = gl.program_id(0) + gl.minimum(i + 1, num_tiles - 1) * PROGRAMS
-        next_row, next_col, next_left, next_right = _places(ahead, GROUP, M, N, GATE_UP, GROUPS, GROUP_M)
+        next_row, next_col, next_left, next_right = _places(
+            ahead, GROUP, M, N, GATE_UP, APART, GROUPS, GROUP_M
+        )
         if SCALES == "block":
             left, right, stage, phase, count = _block_scaled_sum(
                 a_bufs, b_halves, full, empty, turn, stage, phase, count, a_at, left_at, right_at,
@@ -247,7 +262,17 @@ def _consume(
             )  # fmt: skip
             # The next tile's first scales are on their way while the epilogue computes.
             a_at, left_at, right_at = _scale_pointers(
-                a_scale, b_scale, stride_am, stride_bn, next_row, next_left, next_right, M, N, LAYOUT
+                a_scale,
+                b_scale,
+                up_scale,
+                stride_am,
+                stride_bn,
+                next_row,
+                next_left,
+                next_right,
+                M,
+                N,
+                LAYOUT,
             )
             by_row, by_left, by_right = gl.load(a_at), gl.load(left_at), gl.load(right_at)
         else:
@@ -255,7 +280,9 @@ def _consume(
                 a_bufs, b_bufs, full, empty, stage, phase, K, GROUP, GROUPS, STAGES, WIDE
             )
             left, right = _halves(acc, LAYOUT)
-            left, right = _scaled(left, right, a_scale, b_scale, row, left_row, right_row, M, N, SCALES)
+            left, right = _scaled(
+                left, right, a_scale, b_scale, up_scale, row, left_row, right_row, M, N, SCALES, APART
+            )
         left, right = left.to(OUT), right.to(OUT)
         if GATE_UP:
             EPILOGUE(left, right, row, col // (2 * HALF), M, N, extras)
@@ -267,9 +294,11 @@ def _consume(
 
 @gluon.jit
 def matmul(
-    a_desc, b_desc, a_scale, b_scale, extras, M, N, K, stride_am, stride_ak, stride_bn, stride_bk,
+    a_desc, b_desc, up_desc, a_scale, b_scale, up_scale, extras, M, N, K,
+    stride_am, stride_ak, stride_bn, stride_bk,
     EPILOGUE: gl.constexpr, OUT: gl.constexpr, SCALES: gl.constexpr, GATE_UP: gl.constexpr,
-    GROUPS: gl.constexpr, STAGES: gl.constexpr, PROGRAMS: gl.constexpr, GROUP_M: gl.constexpr,
+    APART: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr, PROGRAMS: gl.constexpr,
+    GROUP_M: gl.constexpr,
 ):  # fmt: skip
     """PROGRAMS programs that take tiles of (64 * GROUPS) x 256 in turn; num_warps is 4.
 
@@ -297,29 +326,29 @@ def matmul(
     if GROUPS == 2:
         gl.warp_specialize([
             (_consume, (
-                0, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, extras, M, N, K, stride_am,
-                stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, GROUPS, STAGES,
-                PROGRAMS, GROUP_M,
+                0, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, up_scale, extras, M, N, K,
+                stride_am, stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, APART,
+                GROUPS, STAGES, PROGRAMS, GROUP_M,
             )),
             (_consume, (
-                1, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, extras, M, N, K, stride_am,
-                stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, GROUPS, STAGES,
-                PROGRAMS, GROUP_M,
+                1, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, up_scale, extras, M, N, K,
+                stride_am, stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, APART,
+                GROUPS, STAGES, PROGRAMS, GROUP_M,
             )),
             (_produce, (
-                a_desc, b_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles, GATE_UP, GROUPS, STAGES,
-                PROGRAMS, GROUP_M,
+                a_desc, b_desc, up_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles, GATE_UP, APART,
+                GROUPS, STAGES, PROGRAMS, GROUP_M,
             )),
         ], [4, 1], [240, 24])
     else:
         gl.warp_specialize([
             (_consume, (
-                0, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, extras, M, N, K, stride_am,
-                stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, GROUPS, STAGES,
-                PROGRAMS, GROUP_M,
+                0, a_bufs, b_bufs, b_halves, full, empty, turn, a_scale, b_scale, up_scale, extras, M, N, K,
+                stride_am, stride_ak, stride_bn, stride_bk, num_tiles, EPILOGUE, OUT, SCALES, GATE_UP, APART,
+                GROUPS, STAGES, PROGRAMS, GROUP_M,
             )),
             (_produce, (
-                a_desc, b_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles, GATE_UP, GROUPS, STAGES,
-                PROGRAMS, GROUP_M,
+                a_desc, b_desc, up_desc, a_bufs, b_halves, full, empty, M, N, K, num_tiles, GATE_UP, APART,
+                GROUPS, STAGES, PROGRAMS, GROUP_M,
             )),
         ], [1], [24])

@@ -70,8 +70,10 @@ def call(
     arguments = (
         _descriptor(operands.a, ROWS),
         _descriptor(operands.b, HALF),
+        _descriptor(operands.b if operands.up is None else operands.up, HALF),
         operands.a_scale,
         operands.b_scale,
+        operands.b_scale if operands.up is None else operands.up_scale,
         extras(epilogue, inputs, results, operands.m, operands.n),
         operands.m,
         operands.n,
@@ -84,6 +86,7 @@ def call(
         "OUT": out_types[operands.out_dtype],
         "SCALES": operands.scales,
         "GATE_UP": operands.gate_up,
+        "APART": operands.up is not None,
         "GROUPS": config.block_m // ROWS,
         "STAGES": config.num_stages,
         "PROGRAMS": min(tiles, programs),

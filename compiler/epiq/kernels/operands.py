@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -22,7 +22,8 @@ class Operands:
     a: (M, K). b: (N, K), the transpose of what the caller gave. scales: "none", "tensor", "vector" or
     "block"; the scale tensors are f32, a number each, (M,) and (N,), or (M, K / 128) and
     (N / 128, K / 128). gate_up: the first half of the rows of `b` is the gate. rounded_to: what tiles are
-    given to the epilogue in, where it is not the operands' own dtype.
+    given to the epilogue in, where it is not the operands' own dtype. up, up_scale: the other half where it
+    is a matrix of its own; `b` and `b_scale` are then the gate's.
     """
 
     a: Tensor
@@ -32,6 +33,8 @@ class Operands:
     b_scale: Tensor | None
     gate_up: bool
     rounded_to: torch.dtype | None = None
+    up: Tensor | None = None
+    up_scale: Tensor | None = None
 
     @property
     def m(self) -> int:
@@ -39,7 +42,7 @@ class Operands:
 
     @property
     def n(self) -> int:
-        return int(self.b.shape[0])
+        return int(self.b.shape[0]) * (1 if self.up is None else 2)
 
     @property
     def k(self) -> int:
@@ -92,6 +95,25 @@ def check_operands(
         raise ValueError(f"b of gate and up has {b.shape[1]} columns, which is odd")
     scales, a_scale, b_scale = _check_scales(a, b, a_scale, b_scale, gate_up)
     return Operands(a, b.t(), scales, a_scale, b_scale, gate_up)
+
+
+def check_pair(
+    a: Tensor, b: tuple[Tensor, Tensor], a_scale: Tensor | None, b_scale: tuple[Tensor | None, Tensor | None]
+) -> Operands:
+    """Checks operands of the gate_up form whose gate and up are two matrices, (K, N / 2) each.
+
+    Raises: as check_operands, and ValueError where the two differ in shape, or in the layout of block scales.
+    """
+    gate = check_operands(a, b[0], a_scale, b_scale[0], False)
+    up = check_operands(a, b[1], a_scale, b_scale[1], False)
+    if gate.b.shape != up.b.shape or gate.scales != up.scales or gate.scale_strides != up.scale_strides:
+        raise ValueError(
+            f"gate and up must be alike, got b of {tuple(b[0].shape)} and {tuple(b[1].shape)}, scales "
+            f"{gate.scales} {gate.scale_strides} and {up.scales} {up.scale_strides}"
+        )
+    if gate.scales == "block" and gate.n % BLOCK:
+        raise ValueError(f"{gate.n} columns of gate and of up are not whole blocks of {BLOCK}")
+    return replace(gate, gate_up=True, up=up.b, up_scale=up.b_scale)
 
 
 def _check_device(*tensors: Tensor | None) -> None:

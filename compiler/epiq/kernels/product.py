@@ -21,7 +21,7 @@ from epiq.kernels import triton_matmul as kernels
 from epiq.kernels.configs import SMS, Config, candidates, resolve
 from epiq.kernels.gluon_epilogue import HALF
 from epiq.kernels.gluon_product import compile_gluon, run_gluon
-from epiq.kernels.operands import Operands, check_operands
+from epiq.kernels.operands import Operands, check_operands, check_pair
 
 log = logging.getLogger("epiq")
 _OUTPUT = "c_ptr"
@@ -30,10 +30,10 @@ _IDENTITY = Epilogue(lambda y: y)
 
 def matmul(
     a: Tensor,
-    b: Tensor,
+    b: Tensor | tuple[Tensor, Tensor],
     *,
     a_scale: Tensor | None = None,
-    b_scale: Tensor | None = None,
+    b_scale: Tensor | tuple[Tensor, Tensor] | None = None,
     epilogue: Epilogue | None = None,
     inputs: Mapping[str, Tensor] | None = None,
     gate_up: bool = False,
@@ -49,14 +49,15 @@ def matmul(
         (M, K / 128) and (K / 128, N / 128), rounded up, for groups of 128 along K and 128 x 128 blocks.
       epilogue: what is computed of the product; None stores it. inputs: its further tensors, by name.
       gate_up: the columns of `b` are those of a gate and of as many values; the epilogue then gets
-        silu(gate) * values, rounded as torch rounds it, of (M, N / 2).
+        silu(gate) * values, rounded as torch rounds it, of (M, N / 2). `b` may then be two matrices, the gate
+        and the values, (K, N / 2) each, and `b_scale`, if given, two tensors.
       config: tiles and warps; by default those of the table for Hopper. autotune: time the table's
         configs for this shape once, on a GPU, and keep the fastest.
     Returns: what the epilogue returns, or the product.
     Raises: TypeError, ValueError for operands that do not go together; FusionError where the epilogue
       does not fit a tile of the config.
     """
-    operands = check_operands(a, b, a_scale, b_scale, gate_up)
+    operands = _operands(a, b, a_scale, b_scale, gate_up)
     if epilogue is not None and not isinstance(epilogue, Epilogue):
         raise TypeError(f"epilogue must be epiq.Quantize or epiq.Epilogue, got {type(epilogue).__name__}")
     if inputs and (epilogue is None or set(inputs) != set(epilogue.inputs)):
@@ -71,6 +72,22 @@ def matmul(
     else:
         return _run_first(operands, epilogue, inputs or {})
     return run(operands, config, epilogue, inputs or {})
+
+
+def _operands(
+    a: Tensor,
+    b: Tensor | tuple[Tensor, Tensor],
+    a_scale: Tensor | None,
+    b_scale: Tensor | tuple[Tensor, Tensor] | None,
+    gate_up: bool,
+) -> Operands:
+    if isinstance(b, Tensor) and not isinstance(b_scale, tuple):
+        return check_operands(a, b, a_scale, b_scale, gate_up)
+    if not gate_up:
+        raise ValueError("two matrices for b are a gate and its values: they take gate_up=True")
+    if not isinstance(b, tuple) or not isinstance(b_scale, tuple | None):
+        raise TypeError("b and b_scale are two tensors each, or one each")
+    return check_pair(a, b, a_scale, b_scale or (None, None))
 
 
 def _run_first(
@@ -185,13 +202,14 @@ def call(
 ) -> tuple[Any, tuple[int, ...], tuple[Any, ...], dict[str, Any]]:
     """A launch of one of triton_matmul.py's kernels: kernel, grid, arguments, constants and options."""
     m, n, k = operands.m, operands.n, operands.k
-    scales = (operands.a_scale, operands.b_scale)
+    scales = (operands.a_scale, operands.b_scale, operands.up_scale)
     descriptors = _descriptors(operands, config)
     stride_cm = c.stride(0) if c is not None else n
     tail = (m, n, k, stride_cm, *operands.scale_strides)
     constants: dict[str, Any] = {
         "SCALES": operands.scales,
         "GATE_UP": operands.gate_up,
+        "APART": operands.up is not None,
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "BLOCK_K": config.block_k,
@@ -218,19 +236,27 @@ def silu_mul(y: Tensor, run: int) -> Tensor:
     return torch.flatten(F.silu(pairs[..., 0, :]) * pairs[..., 1, :], -2)
 
 
-def _descriptors(operands: Operands, config: Config) -> tuple[Any, Any]:
+def _descriptors(operands: Operands, config: Config) -> tuple[Any, Any, Any]:
+    """Of `a`, `b`, and of the other half where that is a matrix of its own, else None."""
     from triton.tools.tensor_descriptor import TensorDescriptor
 
     a, b = operands.a, operands.b
     a_desc = TensorDescriptor(a, list(a.shape), list(a.stride()), [config.block_m, config.block_k])
     if not operands.gate_up:
         block = [config.block_n, config.block_k]
-        return a_desc, TensorDescriptor(b, list(b.shape), list(b.stride()), block)
+        return a_desc, TensorDescriptor(b, list(b.shape), list(b.stride()), block), None
+    if operands.up is not None:
+        block = [1, config.block_n // 2, config.block_k]
+        gate, up = (
+            TensorDescriptor(x, [1, *x.shape], [x.shape[0] * x.stride(0), *x.stride()], block)
+            for x in (b, operands.up)
+        )
+        return a_desc, gate, up
     n, row = b.shape[0], b.stride(0)
     halves = 1 if operands.scales == "block" else 2
     block = [halves, config.block_n // 2, config.block_k]
     shape, strides = [2, n // 2, b.shape[1]], [n // 2 * row, row, 1]
-    return a_desc, TensorDescriptor(b, shape, strides, block)
+    return a_desc, TensorDescriptor(b, shape, strides, block), None
 
 
 def _composed(epilogue: Epilogue | None, gate_up: bool, half: int) -> Epilogue:

@@ -13,7 +13,7 @@ from torch.fx import Node
 from epiq.codegen import Target
 from epiq.errors import EpiqError
 from epiq.kernels.configs import SMS, Config, ranked, resolve
-from epiq.kernels.operands import BLOCK, Operands, check_operands
+from epiq.kernels.operands import BLOCK, Operands, check_operands, check_pair
 from epiq.kernels.product import compile_into, run_into, run_of, sms_of, specialize_into
 from epiq.producers.base import FusedKernel, Reading
 from epiq.producers.errors import ProducerError
@@ -46,6 +46,11 @@ class Call:
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
         result: Tensor = self.target(*_filled(self.args, inputs), **_filled(dict(self.kwargs), inputs))
         return result
+
+    def renumbered(self, moved: Mapping[int, int]) -> Call:
+        """The call with other numbers of its inputs."""
+        kwargs = tuple((name, _moved(value, moved)) for name, value in self.kwargs)
+        return Call(self.target, _moved(self.args, moved), kwargs)
 
     def __repr__(self) -> str:
         return f"{self.target}{self.args}{self.kwargs}"
@@ -89,7 +94,7 @@ class Product:
 
     def check(self, inputs: Sequence[Tensor]) -> None:
         try:
-            self.operands(inputs, "whole")
+            self.operands(inputs, "pair" if self.num_results == 2 else "whole")
         except (ValueError, TypeError) as error:
             raise ProducerError(f"P1: {error}") from error
 
@@ -122,12 +127,16 @@ class Product:
 
     def operands(self, inputs: Sequence[Tensor], form: str) -> Operands:
         """The tensors as the kernels take them. Raises: ValueError for what they do not take."""
-        a, b = inputs[self.a], inputs[self.b[0]]
+        a, b = inputs[self.a], [inputs[index] for index in self.b]
         a_scale = None if self.a_scale is None else inputs[self.a_scale]
-        b_scale = None if not self.b_scale else inputs[self.b_scale[0]]
-        if self.has_padded_blocks and b_scale is not None:
-            b_scale = b_scale[: -(-int(a.shape[1]) // BLOCK)]
-        found = check_operands(a, b, a_scale, b_scale, form != "whole")
+        b_scale: list[Tensor | None] = [None] * len(b)
+        if self.b_scale:
+            blocks = -(-int(a.shape[1]) // BLOCK) if self.has_padded_blocks else None
+            b_scale = [inputs[index][:blocks] if blocks else inputs[index] for index in self.b_scale]
+        if form == "pair":
+            found = check_pair(a, (b[0], b[1]), a_scale, (b_scale[0], b_scale[1]))
+        else:
+            found = check_operands(a, b[0], a_scale, b_scale[0], form != "whole")
         return replace(found, rounded_to=torch.float32 if self.has_bias else self.out_dtype)
 
     def _check_config(self, tile: TileProgram, operands: Operands, config: Config) -> None:
@@ -162,6 +171,12 @@ def _filled(value: Any, inputs: Sequence[Tensor]) -> Any:
     if isinstance(value, dict):
         return {name: _filled(item, inputs) for name, item in value.items()}
     return value
+
+
+def _moved(value: Any, moved: Mapping[int, int]) -> Any:
+    if isinstance(value, Slot):
+        return Slot(moved[value.index])
+    return tuple(_moved(item, moved) for item in value) if isinstance(value, tuple) else value
 
 
 def _stand_ins(tile: TileProgram, operands: Operands) -> tuple[dict[str, Tensor], list[Tensor]]:
@@ -301,7 +316,31 @@ def _has_padded_blocks(node: Node) -> bool:
 
 def side_by_side(first: Reading, second: Reading) -> Reading | None:
     """Two products of one `a` with matrices of one shape; None for others."""
-    return None
+    one, two = first.producer, second.producer
+    if not isinstance(one, Product) or not isinstance(two, Product) or one.has_bias or two.has_bias:
+        return None
+    shared = {_input(first, one.a), _input(first, one.a_scale)}
+    is_alike = shared == {_input(second, two.a), _input(second, two.a_scale)}
+    sizes = [_shape(reading, product.b[0]) for reading, product in ((first, one), (second, two))]
+    if first.node.target is not second.node.target or not is_alike or sizes[0] != sizes[1]:
+        return None
+    inputs = tuple(dict.fromkeys((*first.inputs, *second.inputs)))
+    moved = {index: inputs.index(node) for index, node in enumerate(second.inputs)}
+    both = replace(
+        one,
+        calls=(*one.calls, *(call.renumbered(moved) for call in two.calls)),
+        b=(*one.b, *(moved[index] for index in two.b)),
+        b_scale=(*one.b_scale, *(moved[index] for index in two.b_scale)),
+    )
+    return Reading(second.node, both, inputs)
+
+
+def _input(reading: Reading, index: int | None) -> Node | None:
+    return None if index is None else reading.inputs[index]
+
+
+def _shape(reading: Reading, index: int) -> list[str]:
+    return [str(size) for size in reading.inputs[index].meta["val"].shape]
 
 
 def _plain(value: Any, slots: Mapping[Node, Slot]) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epiq.report.model import GraphReport, KernelReport, Quantization, Report
+from epiq.report.producers import producer_report, with_producers
 
 if TYPE_CHECKING:
     from epiq.frontend import CompilationRecord
@@ -51,11 +52,12 @@ def _graph(record: CompilationRecord) -> GraphReport:
     programs = zip(record.grouped.programs, record.num_rows, strict=True)
     return GraphReport(
         name=record.name,
-        quantizations=tuple(quantizations_of(record.grouped.remarks)),
+        quantizations=with_producers(quantizations_of(record.grouped.remarks), record.joined),
         kernels=tuple(_kernel(program, rows) for program, rows in programs if program.symbol in used),
         refusals=record.refused,
         left_alone=record.left_alone,
         custom_ops=record.still_custom,
+        producers=tuple(producer_report(joined) for joined in record.joined),
     )
 
 

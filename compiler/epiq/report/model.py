@@ -47,11 +47,29 @@ class KernelReport:
 
 
 @dataclass(frozen=True)
+class ProducerReport:
+    """A row program whose input a matrix product makes.
+
+    kernel: the row program's name. producer: `mm`. computed: what the fused kernel computes: "all" of the
+    program, its "head", where a reduction over the row follows, or "" where the two stay apart. rule and
+    reason: why. decisions: what was chosen for which token counts, with the times; one line each.
+    """
+
+    kernel: str
+    producer: str
+    computed: str
+    rule: str = ""
+    reason: str = ""
+    decisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GraphReport:
     """One graph that Dynamo made.
 
     refusals: (program, reason) for groups left to Inductor. left_alone: why all of it is, or "".
-    custom_ops: (op, reason) for registered custom ops that stay in the graph.
+    custom_ops: (op, reason) for registered custom ops that stay in the graph. producers: the row programs
+    whose input a matrix product makes.
     """
 
     name: str
@@ -60,6 +78,7 @@ class GraphReport:
     refusals: tuple[tuple[str, str], ...] = ()
     left_alone: str = ""
     custom_ops: tuple[tuple[str, str], ...] = ()
+    producers: tuple[ProducerReport, ...] = ()
 
 
 @dataclass(frozen=True)

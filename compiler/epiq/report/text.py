@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from epiq.report.model import KernelReport, Quantization, Report
+from epiq.report.model import KernelReport, ProducerReport, Quantization, Report
 
 _WIDTH = 120
 COMPARED = (
@@ -43,6 +43,8 @@ def render(report: Report) -> RenderableType:
         parts += [quantization_table(graph.quantizations), Text("")]
         if graph.kernels:
             parts += [kernel_table(graph.kernels), Text("")]
+        if graph.producers:
+            parts += [producer_table(graph.producers), Text("")]
         parts += [Text(f"left to Inductor: {name}: {reason}") for name, reason in graph.refusals]
     if not report.graphs:
         parts.append(Text("nothing was traced"))
@@ -84,6 +86,19 @@ def kernel_table(kernels: tuple[KernelReport, ...]) -> Table:
             _megabytes(kernel.num_bytes),
         )
         table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def producer_table(producers: tuple[ProducerReport, ...]) -> Table:
+    """One line for each different product and row program: whether they are one group, what was decided."""
+    table = Table(title="matrix products before kernels", title_justify="left", box=None, pad_edge=False)
+    table.add_column("count", justify="right")
+    for column in ("product", "kernel", "one kernel computes", "decided, or why not"):
+        table.add_column(column, overflow="fold")
+    for found, count in Counter(producers).items():
+        why = f"{found.rule}: {found.reason}" if found.rule else "\n".join(found.decisions)
+        cells = (str(count), found.producer, found.kernel, found.computed or "-", why)
+        table.add_row(*(Text(cell) for cell in cells), style="" if found.computed else "yellow")
     return table
 
 
