@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from epiq.pipeline import Grouped, RowProgram, TensorSpec
 from epiq.pipeline.parts import Part
 from epiq.report import report_of
 from epiq.report.build import quantizations_of, source_line
+from epiq.report.hints import HINTS
 from epiq.report.text import totals
 
 WHERE = 'loc("_to_copy_3"("/home/user/models/llama.py":54:9))'
@@ -120,3 +123,57 @@ def test_several_graphs_are_named():
 def test_a_graph_left_alone_has_its_reason():
     report = report_of([CompilationRecord("graph 0", left_alone="gradients are needed")])
     assert "left to Inductor: gradients are needed" in str(report)
+
+
+def test_every_rule_of_a_graph_has_a_hint():
+    """The rules as their statements label them: groups and row programs in Passes.td, the rest in Python."""
+    root = Path(__file__).parents[2]
+    passes = (root / "passes/include/epiq/Passes.td").read_text()
+    stated = set(re.findall(r"\(([FL]\d+)\)", passes))
+    plan, producers = "compiler/epiq/frontend/plan.py", "compiler/epiq/producers/__init__.py"
+    for path, letter in ((plan, "E"), (producers, "P")):
+        stated |= set(re.findall(rf"^  ({letter}\d+)  ", (root / path).read_text(), re.MULTILINE))
+    assert {"F1", "F10", "L8", "E5", "P7"} <= stated
+    assert stated <= set(HINTS), "add a sentence to epiq.report.hints"
+
+
+def test_a_refusal_says_what_would_change_it():
+    (alone,) = quantizations_of([ALONE])
+    assert alone.hint == HINTS["F2"]
+    (fused,) = quantizations_of([FUSED], {"_to_copy_3": "layers.7.mlp"})
+    assert (fused.hint, fused.module, fused.source) == ("", "layers.7.mlp", "/home/user/models/llama.py:54")
+    report = report_of([make_graph(remarks=[ALONE], programs=[make_program()])])
+    found = report.to_dict()
+    assert (found["schema"], found["hints"]) == (2, {"F2": HINTS["F2"]})
+    assert HINTS["F2"].split(",")[0] in " ".join(str(report).split())
+
+
+def test_the_page_of_a_report():
+    refused = [("prog_9", "E4: <two> devices")]
+    graph = make_graph(remarks=[FUSED, ALONE], programs=[make_program()], refused=refused)
+    page = report_of([graph]).to_html()
+    for text in (
+        "1 of 2 quantizations",
+        "llama.py:54",
+        "aten.mm is not a row op",
+        HINTS["F2"],
+        "E4: &lt;two&gt;",
+    ):
+        assert text in page
+    assert "No quantization was found" in report_of([make_graph()]).to_html()
+
+
+def test_modules_of_nodes():
+    """Dynamo's names of submodules, as paths that a user would write."""
+    from types import SimpleNamespace
+
+    from epiq.frontend.locations import module_path
+
+    def path(name: str) -> str:
+        stack = {"outer": ("L['self']", object), "inner": (name, object)}
+        return module_path(SimpleNamespace(meta={"nn_module_stack": stack}))
+
+    assert path("L['self'].model.layers[0].mlp") == "model.layers.0.mlp"
+    assert path("L['self'].layers.3.norm") == "layers.3.norm"
+    assert path("L['self'].blocks['first'].proj") == "blocks.first.proj"
+    assert module_path(SimpleNamespace(meta={})) == ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from epiq.cli import cache, compile, demo, doctor, explain
+from epiq.cli import bench, cache, compile, demo, doctor, explain
 from epiq.cli.console import fail
 from epiq.errors import EpiqError
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("compile")(compile.compile_)
 app.command("explain")(explain.explain)
+app.command("bench")(bench.bench)
+app.command("report")(bench.report)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ _SPEC_HELP = (
 def explain(
     spec: Annotated[str, typer.Argument(help=_SPEC_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page to this file.")] = None,
 ) -> None:
     """Say what epiq fuses in a function, what not and why.
 
@@ -30,6 +32,8 @@ def explain(
 
     code = load_user_code(spec)
     report = make_report(code.function, *code.inputs)
+    if html is not None:
+        html.write_text(report.to_html())
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
         return

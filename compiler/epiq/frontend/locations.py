@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.fx import Node
 
+_INDEX = re.compile(r"\[['\"]?(\w+)['\"]?\]")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -25,6 +26,17 @@ def source_location(node: Node) -> str:
     own = [frame for frame in frames if not frame[0].startswith(_library_roots())]
     file, line = (own or frames)[-1]
     return f'"{_escape(os.path.relpath(file) if _is_below_cwd(file) else file)}":{line}:0'
+
+
+def module_path(node: Node) -> str:
+    """`layers.0.mlp` for a node that the submodule of that path made, "" outside of any."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path = next(reversed(stack.values()))[0]
+    # Dynamo writes L['self'].layers[0].mlp, or L['fn']..., or a name that a decorator gave.
+    parts = _INDEX.sub(r".\1", path.removeprefix("L['")).replace("'].", ".", 1).split(".")[1:]
+    return ".".join(part.strip("_'[]()\"") for part in parts if part not in ("_modules",))
 
 
 def _is_below_cwd(file: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,7 +28,8 @@ class CompilationRecord:
     traced shapes. kernels: key of the kernel of each program, "" where refused. left_alone: why
     the whole graph stays with Inductor, "" if it does not. nodes_before, nodes_after: calls in the
     FX graph. unwrapped: the registered custom ops that programs hold. still_custom: those that
-    stay in the graph, each with the reason. joined: the programs whose input a matrix product makes, and
+    stay in the graph, each with the reason. modules: the path of the submodule that made a node, by the
+    node's name. joined: the programs whose input a matrix product makes, and
     whether the two are one group.
     """
 
@@ -45,6 +46,7 @@ class CompilationRecord:
     unwrapped: tuple[str, ...] = field(default=())
     still_custom: tuple[tuple[str, str], ...] = field(default=())
     joined: tuple[Joined, ...] = field(default=())
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def used(self) -> list[RowProgram]:

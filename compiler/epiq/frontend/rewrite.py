@@ -15,6 +15,7 @@ from epiq.errors import EpiqError
 from epiq.frontend.expand import Expansions
 from epiq.frontend.export import export_plans
 from epiq.frontend.importer import import_graph
+from epiq.frontend.locations import module_path
 from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
@@ -87,6 +88,7 @@ def _plan_once(graph: Graph, settings: Settings, prepare: Prepare, record: Compi
     _settle_row_widths(graph)
     imported = import_graph(graph, graph.owning_module)
     record.opaque = tuple(imported.opaque)
+    record.modules = {node.name: path for node in graph.nodes if (path := module_path(node))}
     record.grouped = grouped = pipeline.optimize(
         imported.text, fuse=settings.fuse, keep_out=settings.kinds_kept_out
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from epiq.report.model import GraphReport, KernelReport, Quantization, Report
@@ -52,7 +53,7 @@ def _graph(record: CompilationRecord) -> GraphReport:
     programs = zip(record.grouped.programs, record.num_rows, strict=True)
     return GraphReport(
         name=record.name,
-        quantizations=with_producers(quantizations_of(record.grouped.remarks), record.joined),
+        quantizations=with_producers(quantizations_of(record.grouped.remarks, record.modules), record.joined),
         kernels=tuple(_kernel(program, rows) for program, rows in programs if program.symbol in used),
         refusals=record.refused,
         left_alone=record.left_alone,
@@ -61,21 +62,33 @@ def _graph(record: CompilationRecord) -> GraphReport:
     )
 
 
-def quantizations_of(remarks: Iterable[Diagnostic]) -> Iterable[Quantization]:
-    """One for each remark that tells what became of a quantization."""
+def quantizations_of(
+    remarks: Iterable[Diagnostic], modules: Mapping[str, str] = MappingProxyType({})
+) -> Iterable[Quantization]:
+    """One for each remark that tells what became of a quantization. modules: of nodes, by name."""
     for remark in remarks:
-        where, node = source_line(remark.location), node_name(remark.location)
+        node = node_name(remark.location)
+        places = {
+            "node": node,
+            "where": source_line(remark.location),
+            "source": source_line(remark.location, whole_path=True),
+            "module": modules.get(node, ""),
+        }
         if match := _FUSED.fullmatch(remark.message):
             into = match["into"] + (" (amax)" if match["amax"] else "")
-            yield Quantization(match["what"], node, where, into, match["rule"] or "", match["reason"] or "")
+            rule, reason = match["rule"] or "", match["reason"] or ""
+            yield Quantization(match["what"], fused_into=into, rule=rule, reason=reason, **places)
         elif match := _NOT_FUSED.fullmatch(remark.message):
-            yield Quantization(match["what"], node, where, "", match["rule"] or "", match["reason"])
+            rule, reason = match["rule"] or "", match["reason"]
+            yield Quantization(match["what"], fused_into="", rule=rule, reason=reason, **places)
 
 
-def source_line(location: str) -> str:
+def source_line(location: str, whole_path: bool = False) -> str:
     """`loc("add_3"("/home/u/model.py":12:3))` -> "model.py:12"; "" without a Python line."""
     match = _SOURCE.search(location)
-    return f"{Path(match[1]).name}:{match[2]}" if match else ""
+    if match is None:
+        return ""
+    return f"{match[1] if whole_path else Path(match[1]).name}:{match[2]}"
 
 
 def node_name(location: str) -> str:

@@ -1,18 +1,19 @@
-"""One model, three ways: eager, Inductor, epiq. Outputs are checked first, then times taken."""
+"""One function, several ways: eager, Inductor, epiq. Outputs are checked first, then times taken."""
 
 from __future__ import annotations
 
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from epiq.frontend import recording
+from epiq.frontend import CompilationRecord, recording
 from epiq.report.timing import (
     KernelTime,
     Run,
@@ -23,9 +24,25 @@ from epiq.report.timing import (
     time_interleaved,
 )
 
-# Backends and their options. An error of ours is one: a side that Inductor quietly took over would
-# pass for ours.
-BACKENDS: dict[str, dict[str, Any] | None] = {"inductor": None, "epiq": {"epiq.strict": True}}
+
+@dataclass(frozen=True)
+class How:
+    """Arguments of torch.compile."""
+
+    backend: str
+    mode: str | None = None
+    options: Mapping[str, Any] | None = None
+
+
+# An error of ours is one: a side that Inductor quietly took over would pass for ours.
+EPIQ = How("epiq", options={"epiq.strict": True})
+SIDES: dict[str, How] = {"inductor": How("inductor"), "epiq": EPIQ}
+# Without Inductor's own CUDA graphs: all sides are captured in the same way.
+ALL_SIDES: dict[str, How] = {
+    "inductor": How("inductor"),
+    "inductor max-autotune": How("inductor", mode="max-autotune-no-cudagraphs"),
+    "epiq": EPIQ,
+}
 # Two bf16 results of one model differ where a sum in another order flips a rounding, and a flipped
 # FP8 value travels through the layers. Inductor differs from eager in the same way, so it sets the
 # bound, with half a bf16 step as the least.
@@ -38,7 +55,7 @@ class Side:
     """One way to run the model. Without a timing, `error` says what failed.
 
     fused_kernels: row programs in the graph. rel_l2: |y - eager| / |eager| over all outputs.
-    graphed: timed as CUDA-graph replays.
+    graphed: timed as CUDA-graph replays. records: what epiq made of each graph.
     """
 
     name: str
@@ -49,6 +66,7 @@ class Side:
     graphed: bool = False
     timing: Timing | None = None
     kernels: tuple[KernelTime, ...] = ()
+    records: tuple[CompilationRecord, ...] = ()
 
     def time_us_by_kind(self) -> dict[str, float]:
         """Microseconds of a call in gemm, attention, epiq, inductor and other kernels."""
@@ -68,66 +86,119 @@ class Comparison:
     sides: dict[str, Side] = field(default_factory=dict)
     ok: bool = False
 
-    def speedup(self) -> float | None:
-        """Inductor's median over ours."""
-        ours, theirs = self.sides["epiq"].timing, self.sides["inductor"].timing
+    def speedup(self, baseline: str = "inductor") -> float | None:
+        """The baseline's median over ours."""
+        ours, theirs = self.sides["epiq"].timing, self.sides[baseline].timing
         return theirs.median_us / ours.median_us if ours and theirs else None
 
 
-def compare(
-    model: nn.Module, inputs: Sequence[Tensor], *, repeats: int = 30, profile: bool = True
-) -> Comparison:
-    """Compiles the model with Inductor and with epiq, checks both against eager, times all three.
+@dataclass(frozen=True)
+class Call:
+    """`function(*args, **kwargs)`, which gives tensors. reset(): puts back what a call changes."""
 
-    Args: inputs: tensors on the model's device; on CUDA both compiled sides run as CUDA graphs.
-    repeats: calls timed of each side, interleaved; a third of them for eager.
+    function: Callable[..., Any]
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    reset: Callable[[], None] | None = None
+
+    def device(self) -> str:
+        """The kind of device of the inputs, or of the parameters where no input is a tensor."""
+        tensors = [x for x in pytree.tree_leaves((self.args, dict(self.kwargs))) if isinstance(x, Tensor)]
+        return tensors[0].device.type if tensors else "cpu"
+
+    def run(self, compiled: Callable[..., Any] | None = None) -> Any:
+        """The results, from the same start as every other call."""
+        if self.reset is not None:
+            self.reset()
+        return (compiled or self.function)(*self.args, **self.kwargs)
+
+
+def compare(
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    reset: Callable[[], None] | None = None,
+    sides: Mapping[str, How] = SIDES,
+    repeats: int = 30,
+    profile: bool = True,
+    on_step: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compiles a function in several ways, checks each against eager, times all of them and eager.
+
+    Args: inputs, kwargs: tensors on the model's device; on CUDA compiled sides run as CUDA graphs. reset:
+    called before each call. repeats: calls timed of each side, interleaved; a third of them for eager.
+    on_step: is told what comes next.
     """
-    device = inputs[0].device.type
-    comparison = Comparison({name: Side(name) for name in ("eager", *BACKENDS)})
+    call = Call(function, inputs, kwargs or {}, reset)
+    device, say = call.device(), on_step or (lambda what: None)
+    comparison = Comparison({name: Side(name) for name in ("eager", *sides)})
     torch._dynamo.reset()
     with torch.no_grad():
-        expected = model(*inputs)
-        runs: dict[str, Run] = {"eager": lambda: model(*inputs)}
+        say("eager")
+        expected = _copied(call.run())
+        runs: dict[str, Run] = {"eager": lambda: function(*inputs, **call.kwargs)}
         comparison.sides["eager"].rel_l2 = 0.0
-        for name in BACKENDS:
-            run = _prepare(model, inputs, comparison.sides[name], expected)
+        for name, how in sides.items():
+            say(f"{name}: compile, check")
+            run = _prepare(call, how, comparison.sides[name], expected)
             if run is not None:
                 runs[name] = run
+        say("time all, in turn")
         timings = time_interleaved(
-            runs, repeats=repeats, device=device, repeats_of={"eager": max(repeats // 3, 1)}
+            runs, repeats=repeats, device=device, repeats_of={"eager": max(repeats // 3, 1)}, before=reset
         )
         for name, timing in timings.items():
             side = comparison.sides[name]
             side.timing = timing
             if profile and device == "cuda":
-                side.kernels = _kernels_or_none(runs[name], side)
+                say(f"{name}: profile")
+                side.kernels = _kernels_or_none(runs[name], side, reset)
     comparison.ok = _all_close(comparison)
     return comparison
 
 
-def rel_l2(actual: Tensor, expected: Tensor) -> float:
-    """|actual - expected| / |expected|, in f64; NaN when either holds one."""
-    wide = expected.double()
-    return float((actual.double() - wide).norm() / wide.norm())
+def rel_l2(actual: Any, expected: Any) -> float:
+    """|actual - expected| / |expected| over all tensors of floats, in f64; NaN when either holds one."""
+    pairs = zip(_floats(actual), _floats(expected), strict=True)
+    squares = [((a.double() - b.double()).square().sum(), b.double().square().sum()) for a, b in pairs]
+    return float((sum(off for off, _ in squares) / sum(size for _, size in squares)) ** 0.5)
 
 
-def _prepare(model: nn.Module, inputs: Sequence[Tensor], side: Side, expected: Tensor) -> Run | None:
+def _floats(results: Any) -> list[Tensor]:
+    return [x for x in pytree.tree_leaves(results) if isinstance(x, Tensor) and x.is_floating_point()]
+
+
+def _copied(results: Any) -> Any:
+    return pytree.tree_map_only(Tensor, torch.clone, results)
+
+
+def _prepare(call: Call, how: How, side: Side, expected: Any) -> Run | None:
     """Compiles, captures and checks one side. Returns what to time; None when it failed."""
     try:
         compiled: Any = torch.compile(
-            model, backend=side.name, options=BACKENDS[side.name], dynamic=False, fullgraph=True
+            call.function,
+            backend=how.backend,
+            mode=how.mode,
+            options=dict(how.options) if how.options else None,
+            dynamic=False,
+            fullgraph=True,
         )
         start = time.perf_counter()
         with recording() as records:
-            actual = compiled(*inputs)
+            actual = call.run(compiled)
+        side.records = tuple(records)
         side.fused_kernels = sum(len(record.used) for record in records)
         side.compile_s = time.perf_counter() - start
-        if inputs[0].device.type != "cuda":
+        if call.device() != "cuda":
             side.rel_l2 = rel_l2(actual, expected)
-            return lambda: compiled(*inputs)
-        graphed = capture_cuda_graph(lambda: compiled(*inputs))
+            return lambda: compiled(*call.args, **call.kwargs)
+        graphed = capture_cuda_graph(lambda: compiled(*call.args, **call.kwargs))
         # What the graph does not write must not pass for a result.
-        graphed.output.fill_(float("nan"))
+        for output in _floats(graphed.output):
+            output.fill_(float("nan"))
+        if call.reset is not None:
+            call.reset()
         graphed.replay()
         side.rel_l2 = rel_l2(graphed.output, expected)
         side.graphed = True
@@ -137,8 +208,10 @@ def _prepare(model: nn.Module, inputs: Sequence[Tensor], side: Side, expected: T
         return None
 
 
-def _kernels_or_none(run: Run, side: Side) -> tuple[KernelTime, ...]:
+def _kernels_or_none(run: Run, side: Side, reset: Callable[[], None] | None) -> tuple[KernelTime, ...]:
     try:
+        if reset is not None:
+            reset()
         return kernel_times(run)
     except Exception as error:  # The profiler is not there in every container.
         side.error = f"no profile: {type(error).__name__}: {error}"

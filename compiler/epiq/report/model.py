@@ -1,9 +1,17 @@
-"""A report as plain data. `str(report)` is its text, `report.to_dict()` what `--json` prints."""
+"""A report as plain data. `str(report)` is its text, `report.to_html()` a page, `report.to_dict()` JSON.
+
+The JSON holds the fields of the classes below, the totals, and `schema`: its number changes when a field goes
+away or means something else, not when one is added.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from epiq.report.hints import hint_of
+
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -13,7 +21,8 @@ class Quantization:
     what: the format. node: its node in the traced graph. where: the user's line that wrote it, ""
     when unknown. fused_into: the operations it shares a kernel with, "rms_norm (amax)" where its amax
     does and a second kernel quantizes; "" when it has one of its own or was left alone. rule and
-    reason: why it was not fused further, "" when it was.
+    reason: why it was not fused further, "" when it was. source: `where` with the file's path. module:
+    the submodule that computes it, "layers.0.mlp.down_proj", "" outside of any.
     """
 
     what: str
@@ -22,10 +31,17 @@ class Quantization:
     fused_into: str
     rule: str
     reason: str
+    source: str = ""
+    module: str = ""
 
     @property
     def fused(self) -> bool:
         return bool(self.fused_into)
+
+    @property
+    def hint(self) -> str:
+        """What would change the refusal, "" where there is none."""
+        return hint_of(self.rule)
 
 
 @dataclass(frozen=True)
@@ -114,12 +130,20 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the totals included."""
         return {
+            "schema": SCHEMA,
+            "hints": {q.rule: q.hint for q in self.quantizations if q.hint},
             "graphs": [asdict(graph) for graph in self.graphs],
             "kernels_before": self.kernels_before,
             "kernels_after": self.kernels_after,
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
         }
+
+    def to_html(self) -> str:
+        """One page that needs nothing else."""
+        from epiq.report.html import explain_page
+
+        return explain_page(self)
 
     def __str__(self) -> str:
         from epiq.report.text import render_text

@@ -59,7 +59,7 @@ def quantization_table(quantizations: tuple[Quantization, ...]) -> Table:
     table.add_column("count", justify="right")
     for column in ("quantization", "written at", "fused into", "why not (further)"):
         table.add_column(column, overflow="fold")
-    lines = Counter((q.what, q.where, q.fused_into, _why(q)) for q in quantizations)
+    lines = Counter((q.what, _written(q), q.fused_into, _why(q)) for q in quantizations)
     for (what, where, fused_into, why), count in lines.items():
         style = "" if fused_into else "yellow"
         cells = (str(count), what, where or "-", fused_into or "not fused", why)
@@ -82,8 +82,8 @@ def kernel_table(kernels: tuple[KernelReport, ...]) -> Table:
             ", ".join(kernel.parts),
             str(kernel.num_rows),
             str(kernel.unfused_kernels),
-            _megabytes(kernel.unfused_bytes),
-            _megabytes(kernel.num_bytes),
+            megabytes(kernel.unfused_bytes),
+            megabytes(kernel.num_bytes),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
@@ -108,15 +108,23 @@ def totals(report: Report) -> str:
     less = f" ({100 * (before - after) / before:.0f} % less)" if before else ""
     return (
         f"kernels {report.kernels_before} -> {report.kernels_after}, "
-        f"bytes {_megabytes(before)} -> {_megabytes(after)} MB{less}"
+        f"bytes {megabytes(before)} -> {megabytes(after)} MB{less}"
     )
 
 
 def _why(quantization: Quantization) -> str:
     if not quantization.rule:
         return quantization.reason
-    return f"{quantization.rule}: {quantization.reason}"
+    hint = f"\n{quantization.hint}" if quantization.hint else ""
+    return f"{quantization.rule}: {quantization.reason}{hint}"
 
 
-def _megabytes(num_bytes: int) -> str:
+def _written(quantization: Quantization) -> str:
+    """The line, and the submodule without the numbers of layers, which are equal."""
+    module = ".".join(part if not part.isdigit() else "*" for part in quantization.module.split("."))
+    return "\n".join(filter(None, (quantization.where, module)))
+
+
+def megabytes(num_bytes: float) -> str:
+    """In units of 10^6 bytes."""
     return f"{num_bytes / 1e6:.2f}" if num_bytes < 1e7 else f"{num_bytes / 1e6:.1f}"

@@ -65,12 +65,17 @@ def capture_cuda_graph(run: Run) -> Graphed:
 
 
 def time_interleaved(
-    runs: Mapping[str, Run], *, repeats: int, device: str, repeats_of: Mapping[str, int] | None = None
+    runs: Mapping[str, Run],
+    *,
+    repeats: int,
+    device: str,
+    repeats_of: Mapping[str, int] | None = None,
+    before: Run | None = None,
 ) -> dict[str, Timing]:
     """Times each function `repeats` times, taking turns, so that drift hits all alike.
 
     Args: device: "cuda" times with events on the current stream, warm L2; "cpu" with a clock.
-    repeats_of: fewer turns for some, by name.
+    repeats_of: fewer turns for some, by name. before: called before each, not timed.
     """
     limits = {name: min(repeats, (repeats_of or {}).get(name, repeats)) for name in runs}
     warmup = _WARMUP_ROUNDS if device == "cuda" else 1
@@ -78,9 +83,13 @@ def time_interleaved(
     timed = _timed_cuda if device == "cuda" else _timed_cpu
     for turn in range(-warmup, repeats):
         for name, run in runs.items():
+            if turn >= limits[name]:
+                continue
+            if before is not None:
+                before()
             if turn < 0:
                 run()
-            elif turn < limits[name]:
+            else:
                 samples[name].append(timed(run))
     if device == "cuda":
         torch.cuda.synchronize()

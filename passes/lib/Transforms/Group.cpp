@@ -175,7 +175,8 @@ struct GroupPass : impl::GroupBase<GroupPass> {
     for (func::FuncOp func : getOperation().getOps<func::FuncOp>()) {
       if (!func.getBody().hasOneBlock())
         continue;
-      Grouper grouper(func.getBody().front(), maxRowWidth, keepOut, checkKernel);
+      Grouper grouper(func.getBody().front(), maxRowWidth, keepOut,
+                      checkKernel);
       if (fuse)
         grouper.growAll();
       else
