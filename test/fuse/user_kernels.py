@@ -138,6 +138,36 @@ def silu_mul(x_ptr, out_ptr, n_cols, stride_x, stride_out, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def double_row(x_ptr, out_ptr, stride_x, stride_out, BLOCK: tl.constexpr):
+    """One whole row a program."""
+    row, cols = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    tl.store(out_ptr + row * stride_out + cols, tl.load(x_ptr + row * stride_x + cols) * 2.0)
+
+
+@triton.jit
+def gate_and_up(
+    x_ptr, w_ptr, gate_ptr, up_ptr, M, N, K, stride_gate, stride_up,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Two accumulators: x times the left and the right half of w, stored to two tensors."""
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    cols = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    gate = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    up = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for k in range(0, K, BLOCK_K):
+        ks = k + tl.arange(0, BLOCK_K)
+        x = tl.load(x_ptr + rows[:, None] * K + ks[None, :], mask=rows[:, None] < M, other=0.0)
+        w_ptrs = w_ptr + ks[:, None] * (2 * N) + cols[None, :]
+        gate = tl.dot(x, tl.load(w_ptrs, mask=cols[None, :] < N, other=0.0), gate)
+        up = tl.dot(x, tl.load(w_ptrs + N, mask=cols[None, :] < N, other=0.0), up)
+    mask = (rows[:, None] < M) & (cols[None, :] < N)
+    gate_ptrs = gate_ptr + rows[:, None] * stride_gate + cols[None, :]
+    up_ptrs = up_ptr + rows[:, None] * stride_up + cols[None, :]
+    tl.store(gate_ptrs, gate.to(gate_ptr.dtype.element_ty), mask=mask)
+    tl.store(up_ptrs, up.to(up_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def double_flat(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     """Elements without rows."""
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

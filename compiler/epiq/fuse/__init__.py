@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["Epilogue", "Fused", "FusionError", "Quantize", "Specialization", "fu
 
 def fuse(
     kernel: Any,
-    output: str,
+    output: str | Sequence[str],
     epilogue: Epilogue,
     *,
     keep_output: bool = False,
@@ -30,14 +31,16 @@ def fuse(
       kernel: a `@triton.jit` function, plain or below `@triton.autotune` and `@triton.heuristics`, or a
         kernel that was fused before. Its source is not changed.
       output: the name of the argument that it stores its result to, a pointer or a descriptor; of a fused
-        kernel, the name of a result of its epilogue, which this one then reads.
-      epilogue: `epiq.Quantize(fmt)`, or `epiq.Epilogue(fn)` with a torch function of the output.
+        kernel, the name of a result of its epilogue, which this one then reads. Several names, as in
+        ("gate_ptr", "up_ptr"), for an epilogue that reads as many: tiles of the same rows and columns,
+        stored side by side.
+      epilogue: `epiq.Quantize(fmt)`, or `epiq.Epilogue(fn)` with a torch function of the output or outputs.
       keep_output: store the output too; otherwise pass None for it, or, of a fused kernel, nothing.
       output_dtype: the dtype of an output that is passed as None; by default that of the kernel's 16-bit
         operands. The epilogue reads values rounded to it.
     Returns: the fused kernel, launched as `fused[grid](*args, q=q, scale=scale, **constants)`.
     Raises: TypeError, ValueError for wrong arguments. At a launch also FusionError, where a rule of
-      epiq-fuse-epilogue (E1 to E9) refuses the kernel.
+      epiq-fuse-epilogue (E1 to E10) refuses the kernel.
     """
     return Fused(kernel, output, epilogue, keep_output, output_dtype)
 

@@ -14,18 +14,22 @@ _PRODUCTS = ("arith.muli", "tt.make_tensor_descriptor")
 
 def claim_multiples(module: Any, claims: Mapping[int, int]) -> None:
     """Sets tt.divisibility of arguments of the kernel, by their numbers."""
-    if not claims:
+    _mark(module, "tt.divisibility", claims, 32)
+
+
+def _mark(module: Any, attribute: str, numbers: Mapping[int, int], bits: int) -> None:
+    if not numbers:
         return
     kernel = _kernel(module)
     mlir = ir.ir
-    i32 = mlir.IntegerType.get_signless(32)
+    kind = mlir.IntegerType.get_signless(bits)
     count = len(kernel.regions[0].blocks[0].arguments)
     held = kernel.attributes.get("arg_attrs", None)
     attributes = []
     for i in range(count):
         entry = {named.name: named.attr for named in held[i]} if held is not None else {}
-        if i in claims:
-            entry["tt.divisibility"] = mlir.IntegerAttr.get(i32, claims[i])
+        if i in numbers:
+            entry[attribute] = mlir.IntegerAttr.get(kind, numbers[i])
         attributes.append(mlir.DictAttr.get(entry))
     kernel.attributes["arg_attrs"] = mlir.ArrayAttr.get(attributes)
 
@@ -44,6 +48,12 @@ def fix_numbers(module: Any, numbers: Mapping[int, int]) -> None:
             ip=mlir.InsertionPoint.at_block_begin(block),
         )
         argument.replace_all_uses_with(constant.results[0])
+
+
+def mark_numbers(module: Any, numbers: Mapping[int, int]) -> None:
+    """Says the values of integer arguments to epiq-fuse-epilogue: those that follow a descriptor have no uses
+    to put constants in."""
+    _mark(module, "epiq.value", numbers, 64)
 
 
 def is_multiplied(kernel_text: str, argument: int) -> bool:

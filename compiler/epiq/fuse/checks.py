@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epiq.fuse.epilogue import Epilogue
-from epiq.fuse.kernel import Bound, UserKernel
+from epiq.fuse.epilogue import Epilogue, Quantize
+from epiq.fuse.kernel import Bound, UserKernel, leaves
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -40,7 +40,7 @@ def guess_dtype(values: Sequence[Any], name: str, option: str) -> torch.dtype:
 
     Raises: ValueError, which names the `option` that says it, where this does not tell.
     """
-    tensors = [getattr(value, "base", value) for value in values]
+    tensors = [getattr(value, "base", value) for _, value in leaves(values)]
     dtypes = {value.dtype for value in tensors if isinstance(value, Tensor)}
     halves = [dtype for dtype in _HALVES if dtype in dtypes]
     if len(halves) == 1:
@@ -52,30 +52,52 @@ def guess_dtype(values: Sequence[Any], name: str, option: str) -> torch.dtype:
     raise ValueError(f"{option} is needed for {name}: the kernel's tensors are {sorted(map(str, dtypes))}")
 
 
-def check_output(kernel: UserKernel, output: str) -> None:
-    if not isinstance(output, str):
-        raise TypeError(f"output must be the name of an argument, got {type(output).__name__}")
-    if output not in kernel.names:
-        raise ValueError(f"output {output!r} is not an argument of {kernel.name}({', '.join(kernel.names)})")
+def check_outputs(kernel: UserKernel, output: Any) -> tuple[str, ...]:
+    """The outputs as a tuple of names.
 
-
-def check_chain(kernel: UserKernel, fused: str, first: Epilogue, output: str) -> None:
-    """`output` of a kernel with the epilogue `first` of its output `fused` must be a result of that.
-
-    Raises: ValueError if it is an argument of the kernel.
+    Raises: TypeError, ValueError for what are no different arguments of the kernel.
     """
+    outputs = (output,) if isinstance(output, str) else output
+    if not isinstance(outputs, (tuple, list)) or not outputs:
+        raise TypeError(f"output must be the name of an argument, or several, got {type(output).__name__}")
+    for name in outputs:
+        if not isinstance(name, str):
+            raise TypeError(f"output must be the name of an argument, got {type(name).__name__}")
+        if name not in kernel.names:
+            raise ValueError(
+                f"output {name!r} is not an argument of {kernel.name}({', '.join(kernel.names)})"
+            )
+    if len(set(outputs)) != len(outputs):
+        raise ValueError(f"outputs repeat: {', '.join(outputs)}")
+    return tuple(outputs)
+
+
+def check_chain(kernel: UserKernel, fused: Sequence[str], first: Epilogue, output: Any) -> None:
+    """`output` of a kernel with the epilogue `first` of its outputs `fused` must be a result of that.
+
+    Raises: TypeError for several; ValueError if it is an argument of the kernel.
+    """
+    if not isinstance(output, str):
+        raise TypeError(f"output must be the name of one result of {first!r}, got {type(output).__name__}")
     if output not in kernel.names:
         return
-    already = "already has an epilogue" if output == fused else f"is not {fused!r}, which has an epilogue"
+    names = ", ".join(map(repr, fused))
+    already = "already has an epilogue" if output in fused else f"is not {names}, which has an epilogue"
     raise ValueError(
         f"output {output!r} of {kernel.name} {already}: an epilogue of the fused kernel reads a result of "
         f"it, {', '.join(first.outputs or ('such as q or out',))}"
     )
 
 
-def check_epilogue(kernel: UserKernel, epilogue: Epilogue) -> None:
+def check_epilogue(kernel: UserKernel, epilogue: Epilogue, outputs: int = 1) -> None:
+    """`epilogue` must be one of so many outputs, with names of its own for its inputs and results."""
     if not isinstance(epilogue, Epilogue):
         raise TypeError(f"epilogue must be epiq.Quantize or epiq.Epilogue, got {type(epilogue).__name__}")
-    for name in (*epilogue.inputs, *(epilogue.outputs or ())):
+    if outputs > 1 and (isinstance(epilogue, Quantize) or len(epilogue.inputs) < outputs - 1):
+        raise TypeError(
+            f"the epilogue of {outputs} outputs is a function of so many tensors, such as "
+            f"epiq.Epilogue(lambda gate, up: ..), got {epilogue!r}"
+        )
+    for name in (*epilogue.inputs[outputs - 1 :], *(epilogue.outputs or ())):
         if name in kernel.names:
             raise ValueError(f"{name!r} is an argument of {kernel.name} and of the epilogue")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from epiq import ir
 from epiq.errors import UnsupportedError
+from epiq.formats.layouts import LAYOUTS
 from epiq.fuse.epilogue import Epilogue
 
 # Rows of the traced example: a number that no width or group size has.
@@ -28,12 +29,19 @@ _EXTERN = re.compile(r'epiq\.extern "([^"]*)"')
 
 @dataclass(frozen=True)
 class Result:
-    """One result of an epilogue. width: its columns for `Description.width` columns of the output."""
+    """One result of an epilogue.
+
+    width: its columns for `Description.width` columns of the output. layout: how it lies in memory where the
+    function says so, with the shape and dtype that this gives it; None where the strides of the tensor that
+    is given for it say so. is_maximum: it is the largest value of the whole output, one number.
+    """
 
     name: str
     dtype: torch.dtype
     width: int
     is_bytes: bool
+    layout: str | None = None
+    is_maximum: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,31 +67,37 @@ class Description:
 
 
 def describe(
-    epilogue: Epilogue, dtype: torch.dtype, width: int, inputs: Sequence[tuple[torch.dtype, tuple[Any, ...]]]
+    epilogue: Epilogue,
+    dtypes: Sequence[torch.dtype],
+    width: int,
+    inputs: Sequence[tuple[torch.dtype, tuple[Any, ...]]],
 ) -> Description:
-    """Traces `epilogue` for an output of `dtype` with rows of `width` columns.
+    """Traces `epilogue` for outputs of `dtypes` with rows of `width` columns.
 
     Args: inputs: dtype and shape of each further input; "M" in a shape stands for the rows, ("N", k)
       for k columns per `width` columns.
     Raises: what the function raises for such tensors; UnsupportedError for a torch op that cannot be
       part of an epilogue.
     """
-    given: Description | None = epilogue.description(dtype, width)
+    given: Description | None = epilogue.description(dtypes[0], width)
     if given is not None:
         return given
-    found = _describe(epilogue, dtype, width, inputs)
+    found = _describe(epilogue, dtypes, width, inputs)
     if not found.full_row:
         return found
     # A group as wide as the row spans it too, but it has company in a row of twice the width.
     try:
-        wider = _describe(epilogue, dtype, 2 * width, inputs)
+        wider = _describe(epilogue, dtypes, 2 * width, inputs)
     except Exception:
         return found
     return found if wider.full_row else wider
 
 
 def _describe(
-    epilogue: Epilogue, dtype: torch.dtype, width: int, inputs: Sequence[tuple[torch.dtype, tuple[Any, ...]]]
+    epilogue: Epilogue,
+    dtypes: Sequence[torch.dtype],
+    width: int,
+    inputs: Sequence[tuple[torch.dtype, tuple[Any, ...]]],
 ) -> Description:
     named: dict[str, Tensor] = {}
 
@@ -92,17 +106,12 @@ def _describe(
         named.update(epilogue.named(*tensors))
         return [r.view(torch.uint8) if r.dtype in _BYTES else r for r in named.values()]
 
-    examples = [_example(dtype, ("M", ("N", 1.0)), width)]
+    examples = [_example(dtype, ("M", ("N", 1.0)), width) for dtype in dtypes]
     examples += [_example(kind, shape, width) for kind, shape in inputs]
     text = _trace(traced, examples)
-    results = list(named.values())
-    for result in results:
-        if result.ndim != 2 or isinstance(result.shape[1], torch.SymInt):
-            raise ValueError(
-                f"an epilogue returns matrices of the output's rows, got shape {tuple(result.shape)}"
-            )
-    text = _as_row_program(text, len(results))
-    module = ir.parse(text.replace("@LAYOUTS@", ", ".join(["#epiq.layout<row_major>"] * len(results))))
+    text, layouts = _as_row_program(text)
+    names = ", ".join(f"#epiq.layout<{layout.name}>" for layout in layouts)
+    module = ir.parse(text.replace("@LAYOUTS@", names))
     remarks = ir.run_passes(module, "epiq-annotate-rows")
     program = _row_program(module)
     if program is None:
@@ -112,8 +121,27 @@ def _describe(
         text=text,
         width=width,
         full_row=bool(program.attributes["full_row"].value),
-        results=tuple(Result(name, r.dtype, int(r.shape[1]), r.dtype in _BYTES) for name, r in named.items()),
+        results=tuple(
+            _result(name, tensor, layout, maximum)
+            for (name, tensor), layout, maximum in zip(
+                named.items(), layouts, _maxima(program, len(named)), strict=True
+            )
+        ),
     )
+
+
+def _result(name: str, tensor: Tensor, layout: _Layout, is_maximum: bool) -> Result:
+    if is_maximum:
+        return Result(name, tensor.dtype, 1, False, is_maximum=True)
+    if layout.name in LAYOUTS and (LAYOUTS[layout.name].word > 1 or LAYOUTS[layout.name].tile):
+        return Result(name, tensor.dtype, layout.width, tensor.dtype in _BYTES, layout.name)
+    if tensor.ndim != 2 or isinstance(tensor.shape[1], torch.SymInt):
+        raise ValueError(
+            f"an epilogue returns matrices of the output's rows, or the largest of all values, got {name} of "
+            f"shape {tuple(tensor.shape)}"
+        )
+    kept = layout.name if layout.name == "packed_e2m1" else None
+    return Result(name, tensor.dtype, int(tensor.shape[1]), tensor.dtype in _BYTES, kept)
 
 
 def _example(dtype: torch.dtype, shape: tuple[Any, ...], width: int) -> tuple[torch.dtype, list[int]]:
@@ -160,13 +188,17 @@ def _trace(fn: Any, examples: Sequence[tuple[torch.dtype, list[int]]]) -> str:
     return import_graph(graph_module.graph, graph_module).text
 
 
-def _as_row_program(text: str, count: int) -> str:
-    """The imported function as one row program, quantizations and what else has a name named.
+def _as_row_program(text: str) -> tuple[str, list[_Layout]]:
+    """The imported function as one row program, quantizations and what else has a name named; and how its
+    results lie in memory.
 
     Names are what says which bits are a rounding to a power of two, or halves of a byte.
     """
     module = ir.parse(text)
     ir.run_passes(module, "epiq-raise")
+    _return_memory(module)
+    layouts = _layouts(module)
+    count = len(layouts)
     text = _SIZE.sub("", str(module.operation.get_asm(enable_debug_info=False)))
     unknown = _EXTERN.search(text)
     if unknown:
@@ -184,12 +216,65 @@ def _as_row_program(text: str, count: int) -> str:
     parameters = ", ".join(f"{name}: {kind}" for name, (_, kind) in zip(outer, arguments, strict=True))
     result = "%r" if count == 1 else f"%r:{count}"
     values = "%r" if count == 1 else ", ".join(f"%r#{i}" for i in range(count))
-    return (
+    program = (
         f"module {{\n  func.func @epilogue({parameters}) -> ({types}) {{\n"
         f"    {result} = epiq.row_program @epilogue ({', '.join(outer)}) {{layouts = [@LAYOUTS@]}} : "
         f"({inputs}) -> ({types}) {{\n    ^bb0({block}):\n{body}"
         f"    epiq.yield {returned}\n    }}\n    return {values} : {types}\n  }}\n}}\n"
     )
+    return program, layouts
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A layout that a traced function gives a result. width: columns of the value that lies so."""
+
+    name: str
+    width: int
+
+
+def _last(block: Any) -> Any:
+    return block.operations[len(block.operations) - 1].operation
+
+
+def _return_memory(module: Any) -> None:
+    """Takes views off what the one function of a module returns, where they only give the memory of a
+    layout the shape of its tensor."""
+    func = module.body.operations[0].operation
+    returned = _last(func.regions[0].blocks[0])
+    for i, value in enumerate(returned.operands):
+        op = getattr(value.owner, "operation", None)
+        if op is not None and op.name == "epiq.reshape" and _layout(op.operands[0]).name == "swizzled_128x4":
+            returned.operands[i] = op.operands[0]
+    mlir = ir.ir
+    with module.context:
+        inputs = [argument.type for argument in func.regions[0].blocks[0].arguments]
+        kind = mlir.FunctionType.get(inputs, [value.type for value in returned.operands])
+        func.attributes["function_type"] = mlir.TypeAttr.get(kind)
+
+
+def _layouts(module: Any) -> list[_Layout]:
+    """The layouts of what the one function of a module returns."""
+    returned = _last(module.body.operations[0].operation.regions[0].blocks[0])
+    return [_layout(value) for value in returned.operands]
+
+
+def _layout(value: Any) -> _Layout:
+    owner = value.owner
+    op = getattr(owner, "operation", None)
+    if op is not None and op.name == "epiq.composite":
+        return _layout(_last(op.regions[0].blocks[0]).operands[ir.ir.OpResult(value).result_number])
+    if op is None or op.name != "epiq.relayout":
+        return _Layout("row_major", 0)
+    shape = op.operands[0].type.shape
+    return _Layout(str(op.attributes["layout"]).split("<")[1].rstrip(">"), int(shape[len(shape) - 1]))
+
+
+def _maxima(program: Any, count: int) -> list[bool]:
+    """Which results are maxima over all tokens."""
+    if "output_zeroed" not in program.attributes:
+        return [False] * count
+    return [bool(flag) for flag in program.attributes["output_zeroed"]]
 
 
 def _row_program(module: Any) -> Any:

@@ -21,7 +21,9 @@ class Epilogue:
 
     Args:
       fn: plain torch code without side effects. `y` is the output as a matrix (rows, columns) in its
-        dtype; the function returns tensors with the same rows. Its other parameters are tensors, given
+        dtype, rows being what is contiguous in memory; an epilogue of several outputs takes as many first.
+        The function returns tensors with the same rows, or the largest of all values, one f32, as
+        `y.float().abs().amax()`, which the launch starts at 0. Its other parameters are tensors, given
         by their names when the fused kernel is launched: (rows, columns) like `y`, one value a row
         (rows, 1), one value a column (columns,), or a single value.
       outputs: the names of the results, by which tensors for them are given at launch. By default
@@ -105,7 +107,8 @@ class Quantize(Epilogue):
             raise ValueError(f"{fmt.name} computes its scales, got scale = {scale}")
         if fmt.granularity == "tensor" and not fmt.static:
             raise ValueError(
-                f"{fmt.name} needs the maximum over the whole tensor, which no tile of a kernel holds"
+                f"{fmt.name} needs the maximum over the whole tensor, which no tile of a kernel holds: "
+                "return y.float().abs().amax() from an epiq.Epilogue, and quantize with a static scale"
             )
         object.__setattr__(self, "fmt", fmt)
         super().__init__(_quantizer(fmt, scale), outputs or (("q",) if fmt.static else ("q", "scale")))

@@ -8,7 +8,7 @@ from epiq.errors import EpiqError
 class FusionError(EpiqError):
     """A kernel or an epilogue that cannot be fused; the message starts with the rule that refuses.
 
-    rule: its label, E1 to E9 of epiq-fuse-epilogue. location: the op of the kernel, by source line.
+    rule: its label, E1 to E10 of epiq-fuse-epilogue. location: the op of the kernel, by source line.
     The kernel itself still works.
     """
 

@@ -14,8 +14,11 @@ _POINTER_DTYPES: dict[torch.dtype, str] = {
     torch.float16: "*fp16",
     torch.bfloat16: "*bf16",
     torch.float64: "*fp64",
+    torch.int64: "*i64",
     torch.int32: "*i32",
+    torch.int16: "*i16",
     torch.int8: "*i8",
+    torch.uint8: "*u8",
     torch.float8_e4m3fn: "*fp8e4nv",
     torch.float8_e5m2: "*fp8e5",
 }
@@ -86,6 +89,30 @@ class UserKernel:
         tensors = [str(value.dtype) for value in named.values() if isinstance(value, Tensor)]
         return (*(named.get(key) for key in keys), *tensors)
 
+    def restoring(self, values: Mapping[str, Any], run: Callable[[], None]) -> Callable[[], None]:
+        """`run` as the autotuner times it, which runs it many times: arguments that a launch adds to or
+        changes are reset before and restored after, where the autotuner is told their names."""
+        from triton.runtime.autotuner import Autotuner
+
+        tuners = [wrapper for wrapper in self.wrappers if isinstance(wrapper, Autotuner)]
+
+        def once() -> None:
+            for tuner in tuners:
+                tuner.pre_hook(dict(values))
+            run()
+            for tuner in tuners:
+                tuner.post_hook(dict(values), exception=None)
+
+        return once
+
+    def reset(self, values: Mapping[str, Any]) -> None:
+        """Sets the arguments to zero that the autotuner resets before the launch that counts."""
+        from triton.runtime.autotuner import Autotuner
+
+        for wrapper in self.wrappers:
+            if isinstance(wrapper, Autotuner):
+                wrapper.pre_hook(dict(values), reset_only=True)
+
     def with_choice(self, args: Sequence[Any], kwargs: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         """The keyword arguments of the function itself, heuristics evaluated."""
         from triton.runtime.autotuner import Heuristics
@@ -123,12 +150,12 @@ class UserKernel:
             if kind in ("i32", "i64") and named[name] == 1:
                 signature[name] = "constexpr"
         attributes = {
-            path: backend.parse_attr(key) for path, key in _leaves([kind[1] for kind in kinds])
+            path: backend.parse_attr(key) for path, key in leaves([kind[1] for kind in kinds])
             if isinstance(key, str)
         }  # fmt: skip
         values = list(named.values())
         constants = {
-            path: _at(values, path) for path, kind in _leaves(list(signature.values())) if kind == "constexpr"
+            path: _at(values, path) for path, kind in leaves(list(signature.values())) if kind == "constexpr"
         }
         return Bound(self, dict(named), signature, attributes, constants, dict(options), target)
 
@@ -162,24 +189,44 @@ class Bound:
     @property
     def runtime_values(self) -> list[tuple[Any, str]]:
         """The arguments at run time and their types, tuples taken apart."""
-        leaves = _leaves(list(self.signature.values()))
+        kinds = leaves(list(self.signature.values()))
         values = list(self.values.values())
-        return [(_at(values, path), kind) for path, kind in leaves if kind != "constexpr"]
+        return [(_at(values, path), kind) for path, kind in kinds if kind != "constexpr"]
 
     @property
     def integers(self) -> dict[str, int]:
-        """The parameters that are integers at run time."""
-        kinds = ((name, self.signature[name]) for name in self.runtime_names)
-        return {name: self.values[name] for name, kind in kinds if kind in ("i32", "i64", "u64")}
+        """What is an integer at run time: parameters, and sizes and strides of descriptors from the host,
+        "desc.shape[0]" and "desc.strides[0]"."""
+        found: dict[str, int] = {}
+        for name in self.runtime_names:
+            value = self.values[name]
+            if self.signature[name] in ("i32", "i64", "u64"):
+                found[name] = value
+            elif hasattr(value, "block_shape"):
+                found.update({f"{name}.shape[{i}]": int(size) for i, size in enumerate(value.shape)})
+                found.update({f"{name}.strides[{i}]": int(step) for i, step in enumerate(value.strides)})
+        return found
 
     def position(self, name: str) -> int:
-        """The number of the function argument that a parameter is in Triton IR."""
+        """The number of the function argument that a parameter, or one of `integers`, is in Triton IR.
+
+        Raises: ValueError for a parameter that is a constant of the call.
+        """
+        parameter, _, part = name.partition(".")
         position = 0
         for other in self.runtime_names:
-            if other == name:
-                return position
+            if other == parameter:
+                return position + self._place(parameter, part)
             position += argument_count(self.signature[other])
         raise ValueError(f"{name} is a constant of this call of {self.kernel.name}")
+
+    def _place(self, descriptor: str, part: str) -> int:
+        """Where a descriptor's size or stride follows it."""
+        if not part:
+            return 0
+        kind, _, index = part.removesuffix("]").partition("[")
+        rank = len(self.values[descriptor].shape)
+        return 1 + int(index) + (rank if kind == "strides" else 0)
 
     def ttir(self) -> str:
         """The kernel's Triton IR, after Triton's own cleanup, with source lines."""
@@ -206,12 +253,12 @@ class Bound:
         return str(stages["ttir"](module, {**options.__dict__, "target": self.target}))
 
 
-def _leaves(values: Sequence[Any]) -> list[tuple[tuple[int, ...], Any]]:
+def leaves(values: Sequence[Any]) -> list[tuple[tuple[int, ...], Any]]:
     """What is in nested tuples, each with the way to it."""
     found: list[tuple[tuple[int, ...], Any]] = []
     for i, value in enumerate(values):
         if isinstance(value, (tuple, list)):
-            found += [((i, *path), leaf) for path, leaf in _leaves(value)]
+            found += [((i, *path), leaf) for path, leaf in leaves(value)]
         else:
             found.append(((i,), value))
     return found

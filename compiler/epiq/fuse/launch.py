@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -22,18 +23,30 @@ class Runnable(Protocol):
     def compiled(self, target: Target | str) -> Compiled: ...
 
 
+@dataclass(frozen=True)
+class Extra:
+    """A tensor of the epilogue. distance: the argument that follows its pointer, if one does.
+    starts_at_zero: set to zeros before the kernel runs, which does not store all of it."""
+
+    tensor: Tensor
+    distance: int | None
+    starts_at_zero: bool = False
+
+
 def launch(
     specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
-    extra: Sequence[tuple[Tensor, int | None]],
+    extra: Sequence[Extra],
     device: torch.device,
 ) -> None:
     """Launches over `grid`.
 
-    Args: extra: the epilogue's tensors and, where they have several rows, their strides.
     Raises: ValueError for tensors that are neither on the CPU nor on a CUDA device.
     """
+    for each in extra:
+        if each.starts_at_zero:
+            each.tensor.zero_()
     if 0 in grid:
         return
     if device.type == "cpu":
@@ -48,7 +61,7 @@ def _run_on_cpu(
     specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
-    extra: Sequence[tuple[Tensor, int | None]],
+    extra: Sequence[Extra],
 ) -> None:
     from epiq.executor import run
 
@@ -59,10 +72,10 @@ def _run_on_cpu(
         if hasattr(value, "block_shape"):
             args.extend(value.shape)
             args.extend(value.strides)
-    for tensor, stride in extra:
-        args.append(tensor)
-        if stride is not None:
-            args.append(stride)
+    for each in extra:
+        args.append(each.tensor)
+        if each.distance is not None:
+            args.append(each.distance)
     # Users claim contiguity of lanes that they mask, where it does not hold and does not matter.
     run(specialization.fused_text, grid, args, claims=False)
 
@@ -71,7 +84,7 @@ def _run_on_gpu(
     specialization: Runnable,
     bound: Bound,
     grid: tuple[int, int, int],
-    extra: Sequence[tuple[Tensor, int | None]],
+    extra: Sequence[Extra],
     device: torch.device,
 ) -> None:
     args: list[Any] = []
@@ -81,10 +94,10 @@ def _run_on_gpu(
             args.append(0 if value.device.type == "meta" else value.data_ptr())
         else:
             args.append(value)
-    for tensor, stride in extra:
-        args.append(tensor.data_ptr())
-        if stride is not None:
-            args.append(stride)
+    for each in extra:
+        args.append(each.tensor.data_ptr())
+        if each.distance is not None:
+            args.append(each.distance)
     with torch.cuda.device(device):
         target = Target.current()
         if target is None:
@@ -92,8 +105,8 @@ def _run_on_gpu(
         compiled = specialization.compiled(target)
         if has_descriptors:
             kinds = [kind for _, kind in bound.runtime_values]
-            for _, stride in extra:
-                kinds += ["*i8"] if stride is None else ["*i8", "i64"]
+            for each in extra:
+                kinds += ["*i8"] if each.distance is None else ["*i8", "i64"]
             launch = codegen.load_with_descriptors(compiled, kinds)
             launch(grid, args, torch.cuda.current_stream(device).cuda_stream)
             return

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+
+from epiq.formats.layouts import LAYOUTS
 
 _ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A tensor as rows and columns. stride: between rows if row-major, between columns if column-major,
-    in elements."""
+    """A tensor as rows and columns.
+
+    stride: between rows if row-major, between columns if column-major, else what the pass takes for the
+    layout, in elements; None for one value. starts_at_zero: the kernel does not store all of it.
+    """
 
     rows: int
     columns: int
     layout: str
-    stride: int
+    stride: int | None
     is_aligned: bool
+    starts_at_zero: bool = False
+
+    def of(self, name: str, tensor: Tensor, rows: int, columns: int, layout: str | None) -> Matrix:
+        """The matrix, which must be `rows` x `columns`, in `layout` if that is not for its strides to say.
+
+        Raises: ValueError if it is not.
+        """
+        if (self.rows, self.columns) != (rows, columns):
+            raise ValueError(f"{name} must have {rows} rows of {columns}, got shape {tuple(tensor.shape)}")
+        if layout is None:
+            return self
+        if self.layout != "row_major":
+            raise ValueError(
+                f"{name} holds two values a byte, and its rows must be contiguous, got shape "
+                f"{tuple(tensor.shape)} with strides {tuple(tensor.stride())}"
+            )
+        return replace(self, layout=layout)
 
 
 def output_matrix(name: str, tensor: Tensor) -> Matrix:
@@ -61,6 +83,35 @@ def _collapsed_stride(tensor: Tensor) -> int | None:
 
 def _is_aligned(tensor: Tensor) -> bool:
     return tensor.device.type == "meta" or tensor.data_ptr() % _ALIGNMENT == 0
+
+
+def laid_out(name: str, tensor: Tensor, layout: str, rows: int, columns: int) -> Matrix:
+    """A result that lies in a layout of its own: scales of `rows` x `columns`, packed or swizzled.
+
+    Raises: ValueError if the tensor has not the shape and the strides of the layout.
+    """
+    kind = LAYOUTS[layout]
+    shape, strides = kind.shape((rows,), columns), kind.strides((rows,), columns)
+    found = zip(tensor.shape, tensor.stride(), strides, strict=False)
+    if tuple(tensor.shape) != shape or any(size > 1 and a != b for size, a, b in found):
+        raise ValueError(
+            f"{name} must have shape {shape} and strides {strides}, as scales of {rows} x {columns} in "
+            f"{layout} have, got shape {tuple(tensor.shape)} and strides {tuple(tensor.stride())}"
+        )
+    is_padded = rows % kind.row_multiple != 0 or columns % (kind.tile[1] if kind.tile else kind.word) != 0
+    # Between blocks of rows, or between columns of words.
+    distance = strides[0] if kind.tile else strides[-1]
+    return Matrix(rows, columns, layout, distance, _is_aligned(tensor), is_padded)
+
+
+def one_value(name: str, tensor: Tensor) -> Matrix:
+    """A result that is one number, which programs combine in memory.
+
+    Raises: ValueError for a tensor of more values.
+    """
+    if tensor.numel() != 1:
+        raise ValueError(f"{name} must have one value, got shape {tuple(tensor.shape)}")
+    return Matrix(1, 1, "row_major", None, _is_aligned(tensor), starts_at_zero=True)
 
 
 @dataclass(frozen=True)

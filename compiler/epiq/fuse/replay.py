@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from epiq.fuse.kernel import Bound
+from epiq.fuse.launch import Extra
 from epiq.fuse.specialize import Specialization
 
 _ALIGNMENT = 16
@@ -19,28 +20,29 @@ _ALIGNMENT = 16
 class Replay:
     """A launch to be repeated with other tensors of the same kinds.
 
-    extra: the epilogue's tensors, by name, whether they are passed as bytes, and their strides; in order.
+    extra: the epilogue's tensors, in order: their names, and whether they are passed as bytes; what else is
+    known of them.
     """
 
     specialization: Specialization
     bound: Bound
-    extra: tuple[tuple[str, bool, int | None], ...]
+    extra: tuple[tuple[str, bool, Extra], ...]
     device: torch.device
 
     def with_tensors(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], output: str
-    ) -> tuple[Bound, list[tuple[Tensor, int | None]]]:
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[str]
+    ) -> tuple[Bound, list[Extra]]:
         """The kernel's arguments and the epilogue's tensors of another launch."""
         names = self.bound.kernel.names
         values = dict(self.bound.values)
         given = [*zip(names, args, strict=False), *((n, v) for n, v in kwargs.items() if n in values)]
         # In place of an output that is None stays what stood there.
-        values.update((name, value) for name, value in given if value is not None or name != output)
-        tensors = (
-            (kwargs[name].view(torch.uint8) if is_bytes else kwargs[name], stride)
-            for name, is_bytes, stride in self.extra
-        )
-        return replace(self.bound, values=values), list(tensors)
+        values.update((name, value) for name, value in given if value is not None or name not in outputs)
+        extra = [
+            replace(known, tensor=kwargs[name].view(torch.uint8) if is_bytes else kwargs[name])
+            for name, is_bytes, known in self.extra
+        ]
+        return replace(self.bound, values=values), extra
 
 
 def fingerprint(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from epiq import codegen, ir
 from epiq.codegen import Compiled, Target
-from epiq.fuse.assume import claim_multiples, fix_numbers, is_multiplied
+from epiq.fuse.assume import claim_multiples, fix_numbers, is_multiplied, mark_numbers
 from epiq.fuse.errors import FusionError
 from epiq.fuse.kernel import Bound
 
@@ -18,10 +18,10 @@ LEVELS = ("kernel", "epilogue", "fused")
 _NOT_FUSED = "not fused: "
 # How the pass says that a kernel's output has no rows, only elements.
 _FLAT = ", flat"
-# Powers of two that an argument may be claimed to be a multiple of, for the sake of E5.
-_MOST_CLAIMED = 1024
+# Powers of two that an argument may be claimed to be a multiple of: groups for E5, rows for E7.
+_MOST_CLAIMED = {"E5": 1024, "E7": 1 << 20}
 # What the values of strides may decide: where tiles lie, and what they hold.
-_BY_NUMBERS = ("E3", "E4", "E5", "E6")
+_BY_NUMBERS = ("E3", "E4", "E5", "E6", "E7", "E10")
 _SUMS = ("arith.addf", "arith.subf")
 # How far apart it says that rows lie: a number, or one times an argument.
 _ROWS_APART = re.compile(r", rows (-?\d+)(?: \* argument (\d+))? apart")
@@ -54,13 +54,15 @@ class Specialization:
 
     def holds_for(self, bound: Bound) -> bool:
         """Whether the fusion may be relied on for these arguments."""
-        return all(bound.values[name] % number == 0 for name, number in self.claims.items()) and all(
-            bound.values[name] == number for name, number in self.fixed.items()
+        integers = bound.integers
+        return all(integers[name] % number == 0 for name, number in self.claims.items()) and all(
+            integers[name] == number for name, number in self.fixed.items()
         )
 
     def strides(self, bound: Bound) -> set[int]:
         """Elements between rows of the output, as the kernel has it."""
-        return {number * (1 if name is None else int(bound.values[name])) for number, name in self.rows_apart}
+        integers = bound.integers
+        return {number * (1 if name is None else integers[name]) for number, name in self.rows_apart}
 
     def ir(self, level: str = "fused") -> str:
         """The IR: "kernel", Triton IR before; "epilogue", the row program; "fused", Triton IR after.
@@ -108,52 +110,64 @@ class Specialization:
 
 def specialize(
     bound: Bound,
-    output: str,
+    outputs: Sequence[str],
     epilogue_text: str,
     *,
     keep_output: bool,
     columns: int,
     divisibility: Sequence[int],
 ) -> Specialization:
-    """Fuses the epilogue into the kernel at its stores to `output`, which has `columns` columns.
+    """Fuses the epilogue into the kernel at its stores to `outputs`, which have `columns` columns.
 
     Args: divisibility: what divides each new argument, in the order of the pass.
     Raises: FusionError with the rule that refuses, and the line of the kernel.
     """
     kernel_text = bound.ttir()
-    position = bound.position(output)
+    options = {
+        "output": ",".join(str(bound.position(name)) for name in outputs),
+        "keep-output": "true" if keep_output else "false",
+        "columns": str(columns),
+        "divisibility": ",".join(map(str, divisibility)),
+        "target": str(bound.target.arch),
+    }
 
     def attempt(claims: Mapping[str, int], fixed: Mapping[str, int]) -> _FusedText | FusionError:
         multiples = {bound.position(name): number for name, number in claims.items()}
         numbers = {bound.position(name): number for name, number in fixed.items()}
-        return _fuse(kernel_text, epilogue_text, position, keep_output, divisibility, multiples, numbers)
+        return _fuse(kernel_text, epilogue_text, options, multiples, numbers)
 
     # Triton only says of an argument that it is a multiple of 16. That the number of columns is one of
     # the group spares masks in reductions.
-    claims = {name: number for name, number in multiples_of(bound).items() if bound.values[name] == columns}
+    claims = {name: number for name, number in multiples_of(bound).items() if bound.integers[name] == columns}
     fixed: dict[str, int] = {}
     fused = attempt(claims, fixed)
-    if isinstance(fused, FusionError) and fused.rule == "E5":
-        # Other strides and sizes may say that tiles start between groups.
-        claims = multiples_of(bound)
+    if isinstance(fused, FusionError) and fused.rule in _MOST_CLAIMED:
+        # Other strides and sizes may say that tiles start between groups, and masks end between rows.
+        claims = multiples_of(bound, _MOST_CLAIMED[fused.rule])
         again = attempt(claims, fixed)
         fused = fused if isinstance(again, FusionError) else again
     if isinstance(fused, FusionError) and fused.rule in _BY_NUMBERS:
         # Strides that the kernel leaves open may be in a ratio that it does not state.
-        fixed = {n: v for n, v in bound.integers.items() if is_multiplied(kernel_text, bound.position(n))}
+        fixed = {n: v for n, v in bound.integers.items() if _is_stride(n, bound, kernel_text)}
+        if fused.rule == "E4":
+            # A number of columns may be where one store ends and another one begins.
+            fixed |= {n: v for n, v in bound.integers.items() if 0 < v < columns}
+        if fused.rule == "E7":
+            # The number of all elements may be one of whole rows.
+            fixed |= {n: v for n, v in bound.integers.items() if v % columns == 0}
         again = attempt(claims, fixed)
         fused = fused if isinstance(again, FusionError) else again
     if isinstance(fused, FusionError):
         raise fused
     names: dict[int | None, str | None] = {bound.position(name): name for name in bound.integers}
     names[None] = None
-    options = {"num_stages": 3, **bound.options}
+    launch_options = {"num_stages": 3, **bound.options}
 
     @functools.lru_cache(4)
     def for_target(target: Target) -> Specialization:
         return specialize(
             replace(bound, target=replace(bound.target, arch=target.arch)),
-            output,
+            outputs,
             epilogue_text,
             keep_output=keep_output,
             columns=columns,
@@ -167,7 +181,7 @@ def specialize(
         fused.text,
         claims,
         fixed,
-        options,
+        launch_options,
         fused.flat,
         frozenset(
             (n, None if i is None else names[i]) for n, i in fused.rows_apart if i is None or i in names
@@ -189,26 +203,23 @@ class _FusedText:
 def _fuse(
     kernel_text: str,
     epilogue_text: str,
-    position: int,
-    keep_output: bool,
-    divisibility: Sequence[int],
+    options: Mapping[str, str],
     claims: Mapping[int, int],
     fixed: Mapping[int, int],
 ) -> _FusedText | FusionError:
-    """The fused kernel's text, or why there is none."""
+    """The fused kernel's text, or why there is none. options: those of the pass."""
     context = ir.context()
     module = ir.parse(kernel_text, filename="<kernel>", ctx=context)
     description = ir.parse(epilogue_text, filename="<epilogue>", ctx=context)
     with context:
         claim_multiples(module, claims)
         fix_numbers(module, fixed)
+        mark_numbers(module, fixed)
         module.body.append(description.body.operations[0].operation.clone())
-    options = f"output={position} keep-output={'true' if keep_output else 'false'}"
-    if divisibility:
-        options += f" divisibility={','.join(map(str, divisibility))}"
     flat = False
     apart = set()
-    passes = f"epiq-fuse-epilogue{{{options}}},epiq-cheapen-division{{only-epilogues=true}}"
+    given = " ".join(f"{name}={value}" for name, value in options.items() if value)
+    passes = f"epiq-fuse-epilogue{{{given}}},epiq-cheapen-division{{only-epilogues=true}}"
     for remark in ir.run_passes(module, f"builtin.module({passes})"):
         flat |= remark.message.endswith(_FLAT)
         for number, argument in _ROWS_APART.findall(remark.message):
@@ -218,10 +229,14 @@ def _fuse(
     return _FusedText(ir.print_triton(module, triton_version()), flat, frozenset(apart))
 
 
-def multiples_of(bound: Bound) -> dict[str, int]:
+def multiples_of(bound: Bound, most: int = _MOST_CLAIMED["E5"]) -> dict[str, int]:
     """The powers of two that divide the integer arguments."""
-    claims = {name: min(value & -value, _MOST_CLAIMED) for name, value in bound.integers.items() if value > 0}
+    claims = {name: min(value & -value, most) for name, value in bound.integers.items() if value > 0}
     return {name: number for name, number in claims.items() if number > 16}
+
+
+def _is_stride(name: str, bound: Bound, kernel_text: str) -> bool:
+    return ".strides[" in name or is_multiplied(kernel_text, bound.position(name))
 
 
 def source_line(location: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from epiq.codegen import Target
 from epiq.fuse.checks import grid_sizes, guess_dtype
 from epiq.fuse.kernel import Bound, Choice, UserKernel, stand_in
-from epiq.fuse.launch import launch
+from epiq.fuse.launch import Extra, launch
 from epiq.fuse.replay import fingerprint
 from epiq.pull.quantizer import Quantizer
 from epiq.pull.scales import check_scale
@@ -146,7 +146,7 @@ class Pulled:
             values={**bound.values, self.operand: call.given},
             signature={**bound.signature, self.operand: kind},
         )
-        scales = [(call.scales[name], None) for name in self._scale_names(made)]
+        scales = [Extra(call.scales[name], None) for name in self._scale_names(made)]
         launch(made, bound, grid_sizes(grid, bound), scales, call.device)
 
     def _choose(self, grid: Any, call: _Call) -> tuple[PulledKernel, Bound]:

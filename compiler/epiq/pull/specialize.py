@@ -59,8 +59,9 @@ class PulledKernel:
 
     def holds_for(self, bound: Bound) -> bool:
         """Whether the kernel may be used for these arguments."""
-        return all(bound.values[name] % number == 0 for name, number in self.claims.items()) and all(
-            bound.values[name] == number for name, number in self.fixed.items()
+        integers = bound.integers
+        return all(integers[name] % number == 0 for name, number in self.claims.items()) and all(
+            integers[name] == number for name, number in self.fixed.items()
         )
 
     def ir(self, level: str = "pulled") -> str:

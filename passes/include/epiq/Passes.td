@@ -285,38 +285,56 @@ def FuseEpilogue : Pass<"epiq-fuse-epilogue", "mlir::ModuleOp"> {
     length. Where one does, the width is the length of the rows.
 
     New arguments follow those of the kernel: for each input of the epilogue but
-    the first, a pointer and, if it has rows, the distance between them in
-    elements (i64); then for each result a pointer and one distance (i64),
-    between rows if its layout is row-major and between columns if it is
-    column-major. Other distances are 1. `divisibility` gives each new argument
-    its `tt.divisibility`, in that order (1 or missing: none).
+    the outputs, a pointer and, if it has rows, the distance between them in
+    elements (i64); then for each result a pointer and one distance (i64): between
+    rows if they lie one after the other, between blocks of 128 rows if it is
+    `swizzled_128x4`, and else between columns, of words if it is `packed_ue8m0`.
+    What pads a layout is not stored. The maximum of a result over all tokens is
+    a pointer alone, to an f32 that starts at 0. `divisibility` gives each new
+    argument its `tt.divisibility`, in that order (1 or missing: none).
+
+    With several outputs, as in `output=1,2`, the first inputs of the epilogue are
+    theirs, in order: gate and up, say, which a kernel stores to two tensors.
 
     Legal when
-    - (E1) the kernel is one public function that calls no other, and argument
-      `output` is a pointer or a tensor descriptor;
+    - (E1) the kernel is one public function that calls no other, and each
+      `output` is an argument of it, a pointer or a tensor descriptor;
     - (E2) the kernel only stores to it: nothing reads it back, combines in
       memory (atomics, split-K), or takes its pointer where it cannot be followed;
     - (E3) the rows and columns that each store covers can be recovered from its
-      address: rows lie at multiples of one stride, columns next to each other;
+      address: rows lie at multiples of one stride, columns next to each other.
+      `columns`, if given, is the length of a row, and tells both apart;
     - (E4) no element is stored twice: the tile moves with every loop around the
-      store, and two stores are apart or in different branches;
+      store, and two stores are apart, by place or by mask, or in different
+      branches;
     - (E5) no group straddles two tiles: the columns of the tile, and its first
       column, are multiples of the epilogue's period;
     - (E6) a reduction that spans the row has it in one tile: the tile starts at
       column 0 and has as many columns as the row;
     - (E7) the mask of a store is a conjunction of conditions on rows and on
-      columns; elements beyond it count as zeros in reductions;
-    - (E8) the epilogue's first input has the element type that is stored, and
-      the epilogue reads it whole;
-    - (E9) the epilogue's results and other inputs can be addressed by tiles.
+      columns; where columns are reduced, these say up to which column the row
+      goes. Elements beyond count as zeros in reductions;
+    - (E8) the epilogue's first inputs have the element types that are stored, and
+      the epilogue reads them whole;
+    - (E9) the epilogue's results and other inputs can be addressed by tiles;
+    - (E10) with several outputs, the stores to them come in sets: one to each,
+      in one block, of the same rows and columns under the same mask.
+
+    An argument of the kernel with `epiq.value` belongs to a tensor descriptor and
+    has that value.
   }];
   let options = [
-    Option<"output", "output", "int64_t", /*default=*/"0",
-           "The kernel's argument that the epilogue reads">,
+    ListOption<"outputs", "output", "int64_t",
+               "The kernel's arguments that the epilogue reads, one for each of "
+               "its first inputs">,
     Option<"keepOutput", "keep-output", "bool", /*default=*/"false",
-           "Keep the stores to it">,
+           "Keep the stores to them">,
+    Option<"columns", "columns", "int64_t", /*default=*/"0",
+           "The length of the outputs' rows, 0 where it is not known">,
     ListOption<"divisibility", "divisibility", "int64_t",
-               "What divides each new argument">];
+               "What divides each new argument">,
+    Option<"target", "target", "int64_t", /*default=*/"90",
+           "The architecture, whose casts to small types differ">];
   let dependentDialects = ["::epiq::tt::TritonDialect"];
 }
 

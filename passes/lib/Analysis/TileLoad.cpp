@@ -202,6 +202,7 @@ FailureOr<TileLoad> locateDescriptorLoad(tt::DescriptorLoadOp load,
            "made in the kernel nor an argument followed by its shape");
     return failure();
   }
+  tile.offset = tensor->start;
   tile.colDim = rank - 1;
   tile.width = tile.getColumns();
   for (auto [i, index] : llvm::enumerate(load.getIndices())) {
@@ -216,8 +217,7 @@ FailureOr<TileLoad> locateDescriptorLoad(tt::DescriptorLoadOp load,
         tile.width = std::min(tile.width, *rest);
       continue;
     }
-    std::optional<IndexForm> moved =
-        position.times(*getIndexForm(tensor->strides[i], {}));
+    std::optional<IndexForm> moved = position.times(tensor->strides[i]);
     tile.offset = tile.offset + *moved;
     TileBound bound;
     bound.dim = varies ? dim : -1;

@@ -33,7 +33,7 @@ void TileStore::setShape(RankedTensorType type, int columns) {
 }
 
 FailureOr<SmallVector<TileStore, 0>>
-analyzeStores(tt::FuncOp func, BlockArgument output, StoreRefusal &refusal) {
+analyzeStores(BlockArgument output, int64_t columns, StoreRefusal &refusal) {
   FailureOr<SmallVector<Operation *>> stores =
       detail::findStores(output, refusal);
   if (failed(stores))
@@ -42,8 +42,9 @@ analyzeStores(tt::FuncOp func, BlockArgument output, StoreRefusal &refusal) {
   for (Operation *op : *stores) {
     auto store = dyn_cast<tt::StoreOp>(op);
     FailureOr<TileStore> tile =
-        store ? detail::locatePointerStore(store, refusal)
-              : detail::locateDescriptorStore(op, refusal);
+        store ? detail::locatePointerStore(store, columns, refusal)
+              : detail::locateDescriptorStore(cast<tt::DescriptorStoreOp>(op),
+                                              columns, refusal);
     if (failed(tile))
       return failure();
     tiles.push_back(std::move(*tile));

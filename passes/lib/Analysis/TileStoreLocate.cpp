@@ -18,8 +18,8 @@ bool isKernelArgument(Value scalar) {
   return argument && isa<tt::FuncOp>(argument.getOwner()->getParentOp());
 }
 
-std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims,
-                                   Value base);
+std::optional<IndexForm> getOffsetFrom(Value base, Value pointer,
+                                       SmallVector<int> dims);
 
 // The elements between `base` and a pointer that a loop moves on.
 std::optional<IndexForm> getCarriedOffset(BlockArgument pointer,
@@ -28,8 +28,8 @@ std::optional<IndexForm> getCarriedOffset(BlockArgument pointer,
   std::optional<LoopCarried> carried = getLoopCarried(pointer);
   if (!carried)
     return std::nullopt;
-  std::optional<IndexForm> first = getOffset(carried->init, dims, base);
-  std::optional<IndexForm> step = getOffset(carried->next, dims, pointer);
+  std::optional<IndexForm> first = getOffsetFrom(base, carried->init, dims);
+  std::optional<IndexForm> step = getOffsetFrom(pointer, carried->next, dims);
   if (!first || !step)
     return std::nullopt;
   std::optional<IndexForm> moved = timesIterations(*step, carried->loop);
@@ -39,8 +39,8 @@ std::optional<IndexForm> getCarriedOffset(BlockArgument pointer,
 }
 
 // The elements between `base`, or the kernel's argument, and `pointer`.
-std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims,
-                                   Value base) {
+std::optional<IndexForm> getOffsetFrom(Value base, Value pointer,
+                                       SmallVector<int> dims) {
   IndexForm offset;
   while (pointer != base) {
     Operation *op = pointer.getDefiningOp();
@@ -126,7 +126,8 @@ std::optional<IndexTerm> findRowStride(const IndexForm &offset, int colDim) {
   std::optional<IndexTerm> best;
   bool isBestPosition = false;
   for (const IndexTerm &term : rows.getTerms()) {
-    IndexTerm stride{term.coeff, term.scalars, -1, {}};
+    // Rows that are stored from the last to the first lie as far apart.
+    IndexTerm stride{std::abs(term.coeff), term.scalars, -1, {}};
     if ((!best || (term.isPosition() && !isBestPosition)) &&
         dividesAll(stride)) {
       best = stride;
@@ -156,16 +157,19 @@ std::optional<IndexTerm> findRowStrideOfOneRow(const IndexForm &offset) {
 
 // Whether a multiple of a scalar can be a column: a product with an argument
 // may be any stride, a number beyond the row's length is none.
-bool canBeColumn(const IndexTerm &term, const IndexTerm &rowStride) {
+bool canBeColumn(const IndexTerm &term, const IndexTerm &rowStride,
+                 int64_t columns) {
   if (llvm::any_of(term.scalars, isKernelArgument))
     return false;
-  return !rowStride.scalars.empty() ||
-         std::abs(term.coeff) < std::abs(rowStride.coeff);
+  if (columns > 0 && std::abs(term.coeff) >= columns && !term.isConstant())
+    return false;
+  return !rowStride.scalars.empty() || std::abs(term.coeff) < rowStride.coeff;
 }
 
 // Shares the terms of `offset` out between rows, columns and what may be both.
 LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
-                          TileStore &tile, StoreRefusal &refusal) {
+                          int64_t columns, TileStore &tile,
+                          StoreRefusal &refusal) {
   for (const IndexTerm &term : offset.getTerms()) {
     if (term.dim >= 0 && term.dim == tile.colDim)
       continue;
@@ -179,13 +183,13 @@ LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
                     "stride");
     if (term.isConstant() && rowStride.isConstant()) {
       // A number is whole rows and columns of the next one.
-      int64_t column = llvm::mod(term.coeff, std::abs(rowStride.coeff));
+      int64_t column = llvm::mod(term.coeff, rowStride.coeff);
       tile.colStart.add(IndexTerm{column, {}, -1, {}});
       tile.row.add(
           IndexTerm{(term.coeff - column) / rowStride.coeff, {}, -1, {}});
       continue;
     }
-    if (canBeColumn(term, rowStride))
+    if (canBeColumn(term, rowStride, columns))
       tile.colStart.add(term);
     else
       tile.rest.add(term);
@@ -199,11 +203,40 @@ LogicalResult splitOffset(const IndexForm &offset, const IndexTerm &rowStride,
   return success();
 }
 
-LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
-                     StoreRefusal &refusal) {
+} // namespace
+
+std::optional<IndexForm> getOffset(Value pointer, SmallVector<int> dims) {
+  return getOffsetFrom({}, pointer, std::move(dims));
+}
+
+LogicalResult placeTile(const IndexForm &offset,
+                        std::optional<IndexTerm> strideOfOneRow,
+                        int64_t columns, TileStore &tile,
+                        StoreRefusal &refusal) {
+  for (auto [dim, size] : llvm::zip(tile.rowDims, tile.rowSizes))
+    if (size != 1 && !offset.variesAlong(dim))
+      return refuse(refusal, tile.op,
+                    "E3: all rows of the tile have one address");
+  std::optional<IndexTerm> rowStride = findRowStride(offset, tile.colDim);
+  if (!rowStride && tile.numRows != 1)
+    return refuse(refusal, tile.op,
+                  "E3: the rows of the tile do not lie at multiples of one "
+                  "stride");
+  if (!rowStride)
+    rowStride = strideOfOneRow ? strideOfOneRow : findRowStrideOfOneRow(offset);
+  if (rowStride)
+    return splitOffset(offset, *rowStride, columns, tile, refusal);
+  tile.flat = true;
+  tile.colStart = offset.getUniform();
+  return success();
+}
+
+namespace {
+
+LogicalResult locate(tt::StoreOp store, RankedTensorType type, int64_t columns,
+                     TileStore &tile, StoreRefusal &refusal) {
   int rank = type.getRank();
-  SmallVector<int> dims = llvm::to_vector(llvm::seq(rank));
-  std::optional<IndexForm> offset = getOffset(store.getPtr(), dims, {});
+  std::optional<IndexForm> offset = getPointerOffset(store.getPtr());
   if (!offset)
     return refuse(refusal, store,
                   "E3: the address is no sum of rows and columns");
@@ -218,36 +251,21 @@ LogicalResult locate(tt::StoreOp store, RankedTensorType type, TileStore &tile,
                   "E3: no dimension of the tile is contiguous in memory: a "
                   "stride of 1 must be a constant of the kernel");
   tile.setShape(type, colDim);
-  for (auto [dim, size] : llvm::zip(tile.rowDims, tile.rowSizes))
-    if (size != 1 && !offset->variesAlong(dim))
-      return refuse(refusal, store,
-                    "E3: all rows of the tile have one address");
-  std::optional<IndexTerm> rowStride = findRowStride(*offset, colDim);
-  if (!rowStride && tile.numRows != 1)
-    return refuse(refusal, store,
-                  "E3: the rows of the tile do not lie at multiples of one "
-                  "stride");
-  if (!rowStride)
-    rowStride = findRowStrideOfOneRow(*offset);
-  if (rowStride)
-    return splitOffset(*offset, *rowStride, tile, refusal);
-  tile.flat = true;
-  tile.colStart = offset->getUniform();
-  return success();
+  return placeTile(*offset, /*strideOfOneRow=*/{}, columns, tile, refusal);
 }
 
 } // namespace
 
 std::optional<IndexForm> getPointerOffset(Value pointers) {
   int rank = cast<RankedTensorType>(pointers.getType()).getRank();
-  return getOffset(pointers, llvm::to_vector(llvm::seq(rank)), {});
+  return getOffset(pointers, llvm::to_vector(llvm::seq(rank)));
 }
 
 int findColumns(const IndexForm &offset, int rank) {
   return findColumnDim(offset, rank);
 }
 
-FailureOr<TileStore> locatePointerStore(tt::StoreOp store,
+FailureOr<TileStore> locatePointerStore(tt::StoreOp store, int64_t columns,
                                         StoreRefusal &refusal) {
   auto type = dyn_cast<RankedTensorType>(store.getPtr().getType());
   if (!type)
@@ -257,7 +275,7 @@ FailureOr<TileStore> locatePointerStore(tt::StoreOp store,
   TileStore tile;
   tile.op = store;
   tile.value = store.getValue();
-  if (failed(locate(store, type, tile, refusal)))
+  if (failed(locate(store, type, columns, tile, refusal)))
     return failure();
   if (store.getMask() && failed(readBounds(store.getMask(), tile, refusal)))
     return failure();

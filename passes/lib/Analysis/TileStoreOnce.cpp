@@ -124,29 +124,65 @@ bool areExclusive(Operation *a, Operation *b) {
   return false;
 }
 
-bool areApart(const IndexForm &a, const IndexForm &b, int64_t sizeOfA,
-              int64_t sizeOfB) {
-  std::optional<int64_t> distance = (b - a).getConstant();
-  if (!distance)
-    return false;
-  return *distance >= sizeOfA || -*distance >= sizeOfB;
+// A run of rows or columns of the output: forms for where it starts, and for
+// where it ends, each of them a bound.
+struct Run {
+  SmallVector<IndexForm, 2> starts, ends;
+};
+
+// The run of `size` positions along `dim` from `start`, as the mask cuts it.
+Run getRun(const TileStore &tile, int dim, const IndexForm &start,
+           int64_t size) {
+  Run run{{start}, {start + IndexForm(size)}};
+  for (const TileBound &bound : tile.bounds) {
+    if (bound.dim != dim || bound.opaque)
+      continue;
+    IndexForm distance = bound.rhs - bound.lhs;
+    if (!(distance.getUniform() - distance == IndexForm::along(dim)))
+      continue;
+    IndexForm limit = start + distance.getUniform();
+    if (bound.predicate == arith::CmpIPredicate::slt)
+      run.ends.push_back(limit);
+    if (bound.predicate == arith::CmpIPredicate::sge)
+      run.starts.push_back(limit);
+  }
+  return run;
 }
 
-// Whether the rows of a tile follow one another.
-bool hasRunOfRows(const TileStore &tile) {
+bool endsBefore(const Run &a, const Run &b) {
+  return llvm::any_of(a.ends, [&](const IndexForm &end) {
+    return llvm::any_of(b.starts, [&](const IndexForm &start) {
+      return (start - end).getConstant().value_or(-1) >= 0;
+    });
+  });
+}
+
+bool areApart(const Run &a, const Run &b) {
+  return endsBefore(a, b) || endsBefore(b, a);
+}
+
+Run getColumns(const TileStore &tile) {
+  return getRun(tile, tile.colDim, tile.colStart, tile.numCols);
+}
+
+// Nothing where the rows of a tile do not follow one another.
+std::optional<Run> getRows(const TileStore &tile) {
+  if (tile.numRows == 1)
+    return getRun(tile, /*dim=*/-1, tile.row.getUniform(), 1);
   IndexForm varying = tile.row - tile.row.getUniform();
-  return tile.numRows == 1 || llvm::any_of(tile.rowDims, [&](int dim) {
-           return varying == IndexForm::along(dim);
-         });
+  for (int dim : tile.rowDims)
+    if (varying == IndexForm::along(dim))
+      return getRun(tile, dim, tile.row.getUniform(), tile.numRows);
+  return std::nullopt;
 }
 
 bool areDisjoint(const TileStore &a, const TileStore &b) {
   if (a.flat != b.flat || !(a.rest == b.rest))
     return false;
-  if (areApart(a.colStart, b.colStart, a.numCols, b.numCols))
+  if (areApart(getColumns(a), getColumns(b)))
     return true;
-  return hasRunOfRows(a) && hasRunOfRows(b) &&
-         areApart(a.row.getUniform(), b.row.getUniform(), a.numRows, b.numRows);
+  std::optional<Run> rowsOfA = getRows(a), rowsOfB = getRows(b);
+  return rowsOfA && rowsOfB && areApart(*rowsOfA, *rowsOfB);
 }
 
 } // namespace

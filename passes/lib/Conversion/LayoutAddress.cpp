@@ -25,12 +25,12 @@ LayoutAddress LayoutAddress::get(graph::Layout layout, int64_t width) {
   case graph::Layout::column_major:
   case graph::Layout::tma_aligned:
     address.row = {{/*stride=*/1}};
-    address.column = {{/*stride=*/1, 1, 0, /*perRows=*/true}};
+    address.column = {{/*stride=*/1, 1, 0, /*scaled=*/true}};
     address.columnAlign = layout == graph::Layout::tma_aligned ? 4 : 1;
     return address;
   case graph::Layout::packed_ue8m0:
     address.row = {{/*stride=*/4}};
-    address.column = {{/*stride=*/4, /*divisor=*/4, 0, /*perRows=*/true},
+    address.column = {{/*stride=*/4, /*divisor=*/4, 0, /*scaled=*/true},
                       {/*stride=*/1, 1, /*modulus=*/4}};
     address.columnAlign = 4;
     address.columnMultiple = 4;
@@ -49,6 +49,18 @@ LayoutAddress LayoutAddress::get(graph::Layout layout, int64_t width) {
   llvm_unreachable("unknown layout");
 }
 
+LayoutAddress LayoutAddress::get(graph::Layout layout) {
+  LayoutAddress address = get(layout, /*width=*/1);
+  bool isColumnMajor = llvm::any_of(
+      address.column, [](const LayoutTerm &term) { return term.scaled; });
+  // The outermost term of the rows is the one whose stride grows with them.
+  if (!isColumnMajor) {
+    address.row.front().stride = 1;
+    address.row.front().scaled = true;
+  }
+  return address;
+}
+
 bool LayoutAddress::isLinear() const {
   auto isStride = [](ArrayRef<LayoutTerm> terms) {
     return terms.size() == 1 && terms[0].divisor == 1 && terms[0].modulus == 0;
@@ -63,7 +75,7 @@ LayoutOffset evaluate(ArrayRef<LayoutTerm> terms, int64_t index) {
     int64_t part = index / term.divisor;
     if (term.modulus)
       part %= term.modulus;
-    (term.perRows ? offset.perRows : offset.constant) += part * term.stride;
+    (term.scaled ? offset.scaled : offset.constant) += part * term.stride;
   }
   return offset;
 }
@@ -79,6 +91,8 @@ Value number(ImplicitLocOpBuilder &builder, int64_t value, Value like) {
 }
 
 Value widen(ImplicitLocOpBuilder &builder, Value index) {
+  if (getElementTypeOrSelf(index).isInteger(64))
+    return index;
   Type type = builder.getI64Type();
   if (auto tensor = dyn_cast<RankedTensorType>(index.getType()))
     type = tensor.clone(type);
@@ -88,7 +102,7 @@ Value widen(ImplicitLocOpBuilder &builder, Value index) {
 // divsi and remsi rather than shifts and masks: Triton knows which lanes they
 // leave next to each other.
 Value evaluateTerm(ImplicitLocOpBuilder &builder, const LayoutTerm &term,
-                   Value index, Value rows) {
+                   Value index, Value distance) {
   if (term.divisor != 1)
     index = arith::DivSIOp::create(builder, index,
                                    number(builder, term.divisor, index));
@@ -99,20 +113,20 @@ Value evaluateTerm(ImplicitLocOpBuilder &builder, const LayoutTerm &term,
   if (term.stride != 1)
     index = arith::MulIOp::create(builder, index,
                                   number(builder, term.stride, index));
-  if (!term.perRows)
+  if (!term.scaled)
     return index;
   if (isa<RankedTensorType>(index.getType()))
-    rows = tt::SplatOp::create(builder, index.getType(), rows);
-  return arith::MulIOp::create(builder, index, rows);
+    distance = tt::SplatOp::create(builder, index.getType(), distance);
+  return arith::MulIOp::create(builder, index, distance);
 }
 
 } // namespace
 
 Value evaluate(ImplicitLocOpBuilder &builder, ArrayRef<LayoutTerm> terms,
-               Value index, Value rows) {
+               Value index, Value distance) {
   Value total;
   for (const LayoutTerm &term : terms) {
-    Value part = evaluateTerm(builder, term, index, rows);
+    Value part = evaluateTerm(builder, term, index, distance);
     total =
         total ? arith::AddIOp::create(builder, total, part).getResult() : part;
   }

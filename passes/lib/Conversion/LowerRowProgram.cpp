@@ -8,6 +8,7 @@
 #include "RowTile.h"
 
 #include "epiq/Analysis/RowOps.h"
+#include "epiq/Conversion/TileBody.h"
 #include "epiq/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -25,13 +26,6 @@ namespace {
 using namespace mlir;
 
 constexpr int64_t kVectorBytes = 16;
-
-// i1 and ue8m0 lie in memory as a byte, and so do two values of e2m1.
-Type memoryType(Type element) {
-  if (element.isInteger(1) || isUe8m0(element) || isE2m1(element))
-    return IntegerType::get(element.getContext(), 8);
-  return element;
-}
 
 int64_t elementBytes(Type element) {
   return memoryType(element).getIntOrFloatBitWidth() / 8;
@@ -74,7 +68,6 @@ private:
   Value rowStride(unsigned input);
   SmallVector<Value> load(Value value, const RowView &view);
   void store(unsigned output);
-  void storeTensorMax(unsigned output);
   bool padsRows();
 
   graph::RowProgramOp program;
@@ -201,38 +194,16 @@ SmallVector<Value> KernelBuilder::load(Value value, const RowView &view) {
   return loaded;
 }
 
-// Bits of floats that are not negative order as integers do; a NaN may have a
-// sign.
-void KernelBuilder::storeTensorMax(unsigned output) {
-  Type i32 = builder.getI32Type();
-  Value part = arithmetic->lookup(outputs()[output]).front();
-  Value bits = tt::BitcastOp::create(builder, i32, part);
-  Value magnitude = arith::AndIOp::create(
-      builder, bits,
-      arith::ConstantIntOp::create(builder, i32, 0x7fffffff).getResult());
-  Value pointer =
-      tt::BitcastOp::create(builder, tt::PointerType::get(i32),
-                            pointerArgument(body.getNumArguments() + output));
-  tt::AtomicRMWOp::create(builder, i32, tt::RMWOp::UMAX, pointer, magnitude,
-                          /*mask=*/Value(), tt::MemSemantic::RELAXED,
-                          tt::MemSyncScope::GPU);
-}
-
 void KernelBuilder::store(unsigned output) {
   Value value = outputs()[output];
   if (shape.tensorMaxes.contains(value))
-    return storeTensorMax(output);
+    return maximizeInMemory(builder,
+                            pointerArgument(body.getNumArguments() + output),
+                            arithmetic->lookup(value).front());
   const RowValue &described = describe(value);
-  Type element = getElementTypeOrSelf(value);
   SmallVector<Value> tiles(arithmetic->lookup(value));
-  if (element.isInteger(1))
-    for (Value &part : tiles)
-      part = arith::ExtUIOp::create(
-          builder, RowTile::type(tile->dims(described), memoryType(element)),
-          part);
-  if (isE2m1(element))
-    for (Value &part : tiles)
-      part = ElementCasts(builder, target).packE2m1(part);
+  for (Value &part : tiles)
+    part = asInMemory(builder, target, getElementTypeOrSelf(value), part);
   RowStore(builder, shape, *tile, numRows())
       .store(pointerArgument(body.getNumArguments() + output),
              program.getLayout(output), described, tiles);

@@ -186,6 +186,13 @@ Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
   return reduce.getResult().front();
 }
 
+// Which elements of a tile are there; null for all.
+Value RowBody::existing(Value value, unsigned chunk) {
+  if (tile.countsRows())
+    return tile.loadMask(describe(value), chunk);
+  return lanes.lookup(value);
+}
+
 // The largest element of the rows that this program holds, a scalar. Rows and
 // columns that do not exist count as 0, and no element is less.
 Value RowBody::maximizeTile(graph::ReduceOp op) {
@@ -195,7 +202,7 @@ Value RowBody::maximizeTile(graph::ReduceOp op) {
   for (unsigned chunk = 0; chunk < tile.chunks(input); ++chunk) {
     Value part = tileIn(chunk, op.getInput());
     if (!zeroPadded.contains(op.getInput()))
-      if (Value mask = tile.loadMask(input, chunk)) {
+      if (Value mask = existing(op.getInput(), chunk)) {
         Value zero = tile.constant(builder.getF32FloatAttr(0.0), sizes);
         part = arith::SelectOp::create(builder, mask, part, zero);
       }

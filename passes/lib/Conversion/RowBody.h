@@ -23,6 +23,9 @@ public:
   // `zeroPadded`: its lanes outside the row are 0.
   void define(mlir::Value value, llvm::ArrayRef<mlir::Value> valueTiles,
               bool zeroPadded);
+  // Says which elements of `value`, an operand of a maximum over all tokens,
+  // are there: those of `mask`.
+  void restrict(mlir::Value value, mlir::Value mask) { lanes[value] = mask; }
   // The tiles of `value`, which must be defined. A maximum over all tokens is a
   // scalar instead, this program's part of it.
   llvm::ArrayRef<mlir::Value> lookup(mlir::Value value) const {
@@ -62,6 +65,7 @@ private:
   mlir::Value inversePower(mlir::Value divisor, unsigned chunk);
   llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
   mlir::Value maximizeTile(graph::ReduceOp op);
+  mlir::Value existing(mlir::Value value, unsigned chunk);
   mlir::Value neutralizePadding(graph::ReduceOp op,
                                 llvm::ArrayRef<unsigned> factors,
                                 unsigned chunk);
@@ -77,6 +81,7 @@ private:
   ElementCasts casts;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> tiles;
   llvm::DenseSet<mlir::Value> zeroPadded;
+  llvm::DenseMap<mlir::Value, mlir::Value> lanes;
 };
 
 } // namespace epiq

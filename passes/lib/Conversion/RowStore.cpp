@@ -57,7 +57,7 @@ void RowStore::storeLinear(Value pointer, const LayoutAddress &layout,
   address.pointer = pointer;
   address.constantRowStride = layout.row[0].stride;
   address.strides.assign(strides.begin(), strides.end());
-  if (layout.column[0].perRows)
+  if (layout.column[0].scaled)
     address.strideScale = paddedRows(layout);
   for (auto [chunk, stored] : llvm::enumerate(tiles)) {
     Value pointers = valueTile.pointers(address, value, chunk);
@@ -74,7 +74,7 @@ Value RowStore::paddedRows(const LayoutAddress &layout) {
 // The pointers to column 0 of the tile's rows: a scalar for one row.
 Value RowStore::rowPointer(Value pointer, const LayoutAddress &layout) {
   Value rows = tile.rowIndex();
-  Value offset = evaluate(builder, layout.row, rows, /*rows=*/{});
+  Value offset = evaluate(builder, layout.row, rows, /*distance=*/{});
   SmallVector<int64_t> dims = tile.dims(oneEach());
   Value base = tile.fit(pointer, dims);
   return tt::AddPtrOp::create(builder, base.getType(), base, offset);
@@ -104,7 +104,7 @@ void RowStore::storePadded(Value pointer, const LayoutAddress &layout,
   Value rows = rowPointer(pointer, layout);
   Value scale;
   if (llvm::any_of(layout.column,
-                   [](const LayoutTerm &term) { return term.perRows; }))
+                   [](const LayoutTerm &term) { return term.scaled; }))
     scale = paddedRows(layout);
 
   for (unsigned chunk = 0; chunk < tiles.size(); ++chunk) {
@@ -157,10 +157,10 @@ void RowStore::padColumn(Value pointer, const LayoutAddress &layout,
     return arith::ConstantIntOp::create(builder, builder.getI64Type(), number);
   };
   Value offset = i64(place.constant);
-  if (place.perRows)
+  if (place.scaled)
     offset = arith::AddIOp::create(
         builder, offset,
-        arith::MulIOp::create(builder, i64(place.perRows), paddedRows(layout)));
+        arith::MulIOp::create(builder, i64(place.scaled), paddedRows(layout)));
   pointer = tt::AddPtrOp::create(builder, pointer.getType(), pointer,
                                  tile.fit(offset, dims));
   Value mask =

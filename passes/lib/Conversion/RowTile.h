@@ -69,6 +69,8 @@ public:
   unsigned axis(unsigned factor) const { return factor + hasRowAxis(); }
   bool hasRowAxis() const { return schedule.blockRows > 1; }
   int64_t rows() const { return schedule.blockRows; }
+  // The kernel's number of rows is known, and may end within a tile.
+  bool countsRows() const { return numRows != nullptr; }
 
   // The lanes of a factor that are in the row are not all of the tile's.
   bool isPadded(unsigned factor, unsigned chunk) const;

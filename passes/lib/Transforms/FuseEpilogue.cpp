@@ -1,5 +1,5 @@
 //===- FuseEpilogue.cpp - Move a row program into a kernel's stores -------===//
-// Passes.td states the rules E1-E9; each guard below names the rule it checks.
+// Passes.td states the rules E1-E10; each guard below names the rule it checks.
 // Nothing is changed before every store has passed all of them.
 //===----------------------------------------------------------------------===//
 
@@ -40,7 +40,7 @@ FailureOr<tt::FuncOp> findKernel(ModuleOp module, StoreRefusal &refusal) {
   return kernel;
 }
 
-// E1: the argument that the epilogue reads.
+// E1: an argument that the epilogue reads.
 FailureOr<BlockArgument> findOutput(tt::FuncOp kernel, int64_t number,
                                     StoreRefusal &refusal) {
   int64_t count = kernel.getNumArguments();
@@ -92,6 +92,12 @@ void eraseWithOperands(Operation *op) {
   }
 }
 
+// Triton does not know the attribute.
+void forgetValues(tt::FuncOp kernel) {
+  for (unsigned i = 0; i < kernel.getNumArguments(); ++i)
+    kernel.removeArgAttr(i, kValueAttr);
+}
+
 struct FuseEpilogue : impl::FuseEpilogueBase<FuseEpilogue> {
   using FuseEpilogueBase::FuseEpilogueBase;
 
@@ -110,47 +116,72 @@ struct FuseEpilogue : impl::FuseEpilogueBase<FuseEpilogue> {
   }
 
 private:
+  SmallVector<int64_t> getOutputs() const {
+    if (outputs.empty())
+      return {0};
+    return llvm::to_vector<6>(outputs);
+  }
+  FailureOr<SmallVector<detail::TileSet, 0>> findTiles(tt::FuncOp kernel,
+                                                       StoreRefusal &refusal);
   LogicalResult fuse(ModuleOp module, graph::RowProgramOp program,
                      StoreRefusal &refusal);
 };
+
+// E1-E4, E10: the stores to the outputs, those that belong together in sets.
+FailureOr<SmallVector<detail::TileSet, 0>>
+FuseEpilogue::findTiles(tt::FuncOp kernel, StoreRefusal &refusal) {
+  SmallVector<SmallVector<TileStore, 0>> stores;
+  llvm::SmallDenseSet<int64_t> seen;
+  for (int64_t number : getOutputs()) {
+    FailureOr<BlockArgument> argument = findOutput(kernel, number, refusal);
+    if (failed(argument))
+      return failure();
+    if (!seen.insert(number).second) {
+      refusal = {kernel, "E1: argument " + std::to_string(number) +
+                             " is given as an output twice"};
+      return failure();
+    }
+    FailureOr<SmallVector<TileStore, 0>> tiles =
+        analyzeStores(*argument, columns, refusal);
+    if (failed(tiles))
+      return failure();
+    stores.push_back(std::move(*tiles));
+  }
+  return detail::pairStores(stores, refusal);
+}
 
 LogicalResult FuseEpilogue::fuse(ModuleOp module, graph::RowProgramOp program,
                                  StoreRefusal &refusal) {
   FailureOr<tt::FuncOp> kernel = findKernel(module, refusal);
   if (failed(kernel))
     return failure();
-  FailureOr<BlockArgument> argument = findOutput(*kernel, output, refusal);
-  if (failed(argument))
-    return failure();
-  FailureOr<SmallVector<TileStore, 0>> tiles =
-      analyzeStores(*kernel, *argument, refusal);
-  if (failed(tiles))
+  FailureOr<SmallVector<detail::TileSet, 0>> sets = findTiles(*kernel, refusal);
+  if (failed(sets))
     return failure();
   refusal.op = program;
   FailureOr<detail::Epilogue> epilogue =
-      detail::readEpilogue(program, refusal.reason);
+      detail::readEpilogue(program, sets->front().tiles.size(), refusal.reason);
   if (failed(epilogue))
     return failure();
-  for (const TileStore &tile : *tiles)
-    if (failed(detail::checkTile(*epilogue, tile, refusal)))
+  for (const detail::TileSet &set : *sets)
+    if (failed(detail::checkTiles(*epilogue, set, refusal)))
       return failure();
 
   detail::EpilogueArguments arguments =
       detail::addArguments(*kernel, *epilogue, divisibility);
-  for (const TileStore &tile : *tiles) {
-    // checkTile has shown that this succeeds: a failure is our own mistake.
-    if (failed(
-            detail::emitEpilogue(*epilogue, tile, arguments, refusal.reason)))
-      return tile.op->emitError() << refusal.reason, signalPassFailure(),
-             success();
-    tile.op->emitRemark() << "fused: @" << program.getSymName() << " into @"
-                          << kernel->getName() << ", tile " << tile.numRows
-                          << " x " << tile.numCols << describeRowStride(tile)
-                          << (tile.flat ? ", flat" : "");
+  for (const detail::TileSet &set : *sets) {
+    detail::emitEpilogue(*epilogue, set, arguments, target);
+    for (const TileStore &tile : set.tiles)
+      tile.op->emitRemark() << "fused: @" << program.getSymName() << " into @"
+                            << kernel->getName() << ", tile " << tile.numRows
+                            << " x " << tile.numCols << describeRowStride(tile)
+                            << (tile.flat ? ", flat" : "");
   }
   if (!keepOutput)
-    for (const TileStore &tile : *tiles)
-      eraseWithOperands(tile.op);
+    for (const detail::TileSet &set : *sets)
+      for (const TileStore &tile : set.tiles)
+        eraseWithOperands(tile.op);
+  forgetValues(*kernel);
   // The copy that was emitted has the same operands as the original.
   epilogue->owner = nullptr;
   if (auto function = program->getParentOfType<func::FuncOp>())

@@ -93,18 +93,24 @@ std::optional<TilePart> asPart(const RowView &view, const RowShape &rows) {
 LogicalResult readParts(Epilogue &epilogue, std::string &reason) {
   epilogue.groupColumns = epilogue.rows.columnUnit;
   int64_t run = -1;
+  llvm::SmallDenseSet<unsigned> seen;
   for (const auto &[value, view] : epilogue.rows.loads) {
-    if (view.input != 0)
+    if (view.input >= epilogue.numOutputs)
       continue;
     std::optional<TilePart> part = asPart(view, epilogue.rows);
     if (!part || (run >= 0 && part->run != run))
-      return because(reason, "E8: the epilogue reads parts of its first input "
-                             "that a tile does not hold");
+      return because(reason, "E8: the epilogue reads parts of input " +
+                                 Twine(view.input) +
+                                 " that a tile does not hold");
     run = part->run;
+    part->output = view.input;
     epilogue.parts[value] = *part;
+    seen.insert(view.input);
   }
-  if (run < 0)
-    return because(reason, "E8: the epilogue does not read its first input");
+  for (unsigned output = 0; output < epilogue.numOutputs; ++output)
+    if (!seen.contains(output))
+      return because(reason, "E8: the epilogue does not read its input " +
+                                 Twine(output));
   if (run > 0)
     epilogue.groupColumns *= 2;
   return success();
@@ -112,7 +118,7 @@ LogicalResult readParts(Epilogue &epilogue, std::string &reason) {
 
 LogicalResult readLoads(Epilogue &epilogue, std::string &reason) {
   for (const auto &[value, view] : epilogue.rows.loads) {
-    if (view.input == 0)
+    if (view.input < epilogue.numOutputs)
       continue;
     EpilogueOperand operand;
     operand.perToken = epilogue.rows.inputs[view.input].first > 0;
@@ -127,41 +133,82 @@ LogicalResult readLoads(Epilogue &epilogue, std::string &reason) {
   return success();
 }
 
+// E9: where a value of the epilogue lies over the tile, if dense in memory.
+LogicalResult asDenseMatrix(const RowValue &row, const Epilogue &epilogue,
+                            EpilogueOperand &operand) {
+  operand.perToken = row.isPerToken();
+  return asMatrix(denseStrides(row, epilogue.rows.factors), epilogue, operand);
+}
+
+LogicalResult readResult(Value value, unsigned number, Epilogue &epilogue,
+                         std::string &reason) {
+  auto no = [&](const Twine &why) {
+    return because(reason,
+                   "E9: result " + Twine(number) + " of the epilogue" + why);
+  };
+  EpilogueOperand operand;
+  operand.layout = epilogue.program.getLayout(number);
+  const RowValue &row = epilogue.rows.values.find(value)->second;
+  if (!row.isPerToken())
+    return no(" is the same for all rows");
+  if (failed(asDenseMatrix(row, epilogue, operand)))
+    return no(", " + textOf(value.getType()) +
+              ", does not follow the columns of the tile");
+  if (operand.layout == graph::Layout::packed_e2m1) {
+    if (operand.perGroup % 2 != 0)
+      return no(" has bytes that reach over two groups");
+    operand.perGroup /= 2;
+    operand.columnsPerColumn *= 2;
+  }
+  epilogue.results.push_back(operand);
+  return success();
+}
+
+// A maximum over all tokens is one of the tile first, over what exists of it.
+LogicalResult readMaximum(Value value, unsigned number, Epilogue &epilogue,
+                          std::string &reason) {
+  Value source = value.getDefiningOp<graph::ReduceOp>().getInput();
+  EpilogueOperand operand;
+  if (failed(asDenseMatrix(epilogue.rows.values.find(source)->second, epilogue,
+                           operand)))
+    return because(reason, "E9: result " + Twine(number) +
+                               " of the epilogue is the maximum of what does "
+                               "not follow the columns of the tile");
+  epilogue.maximized[source] = operand;
+  epilogue.results.push_back(operand);
+  return success();
+}
+
 LogicalResult readResults(Epilogue &epilogue, std::string &reason) {
   for (auto [i, value] :
-       llvm::enumerate(epilogue.program.getYield().getValues())) {
-    EpilogueOperand operand;
-    const RowValue &row = epilogue.rows.values.find(value)->second;
-    operand.perToken = row.isPerToken();
-    operand.columnMajor =
-        epilogue.program.getLayout(i) == graph::Layout::column_major;
-    if (!operand.perToken)
-      return because(reason, "E9: result " + Twine(i) +
-                                 " of the epilogue is the same for all rows");
-    SmallVector<int64_t> strides = denseStrides(row, epilogue.rows.factors);
-    if (failed(asMatrix(strides, epilogue, operand)))
-      return because(reason, "E9: result " + Twine(i) + " of the epilogue, " +
-                                 textOf(value.getType()) +
-                                 ", does not follow the columns of the tile");
-    epilogue.results.push_back(operand);
-  }
+       llvm::enumerate(epilogue.program.getYield().getValues()))
+    if (failed(epilogue.rows.tensorMaxes.contains(value)
+                   ? readMaximum(value, i, epilogue, reason)
+                   : readResult(value, i, epilogue, reason)))
+      return failure();
   return success();
 }
 
 } // namespace
 
 FailureOr<Epilogue> readEpilogue(graph::RowProgramOp program,
-                                 std::string &reason) {
+                                 unsigned numOutputs, std::string &reason) {
   Epilogue epilogue;
+  epilogue.numOutputs = numOutputs;
   epilogue.owner = normalizeRowProgram(program);
   epilogue.program = *epilogue.owner;
   FailureOr<RowShape> rows = analyzeRows(epilogue.program, reason);
   if (failed(rows))
     return failure();
   epilogue.rows = std::move(*rows);
-  if (epilogue.rows.inputs.empty() || epilogue.rows.inputs.front().first == 0)
-    return because(reason, "E8: the first input of the epilogue has no rows"),
+  for (unsigned output = 0; output < numOutputs; ++output) {
+    if (output < epilogue.rows.inputs.size() &&
+        epilogue.rows.inputs[output].first != 0)
+      continue;
+    return because(reason, "E8: input " + Twine(output) +
+                               " of the epilogue has no rows"),
            failure();
+  }
   if (failed(readParts(epilogue, reason)) ||
       failed(readLoads(epilogue, reason)) ||
       failed(readResults(epilogue, reason)))
@@ -195,6 +242,29 @@ LogicalResult checkGroups(const Epilogue &epilogue, const TileStore &tile,
     return no("the tile's first column is only known to be a multiple of " +
               Twine(known) + ", which may be inside a group of " +
               Twine(group));
+  return success();
+}
+
+// E7: what a mask leaves of a group is all of it, or what the row holds of it:
+// the rest belongs to no other program.
+LogicalResult checkColumnBounds(const Epilogue &epilogue, const TileStore &tile,
+                                StoreRefusal &refusal) {
+  int64_t group = epilogue.groupColumns;
+  if (group == 1 && !epilogue.rows.fullRow)
+    return success();
+  for (const TileBound &bound : tile.bounds) {
+    if (bound.dim != tile.colDim || bound.isUpperLimit() ||
+        (!epilogue.rows.fullRow && bound.keepsGroups(group)))
+      continue;
+    refusal = {
+        tile.op,
+        bound.opaque
+            ? "E7: the condition on columns is no comparison, so it "
+              "cannot be asked about groups"
+            : "E7: the condition on columns is not that they end "
+              "somewhere, so another store may hold the rest of a group"};
+    return failure();
+  }
   return success();
 }
 
@@ -233,28 +303,34 @@ LogicalResult checkFlat(const Epilogue &epilogue, const TileStore &tile,
     if (operand.perToken != operand.perGroupOfTile)
       return no("an input of the epilogue has a value for each row or column");
   for (const EpilogueOperand &result : epilogue.results)
-    if (result.columnMajor)
-      return no("a result of the epilogue is column-major");
+    if (result.layout != graph::Layout::row_major &&
+        result.layout != graph::Layout::packed_e2m1)
+      return no("a result of the epilogue is " +
+                graph::stringifyLayout(result.layout));
   return success();
 }
 
 } // namespace
 
-LogicalResult checkTile(const Epilogue &epilogue, const TileStore &tile,
-                        StoreRefusal &refusal) {
-  Type stored = cast<RankedTensorType>(tile.value.getType()).getElementType();
+LogicalResult checkTiles(const Epilogue &epilogue, const TileSet &set,
+                         StoreRefusal &refusal) {
   graph::RowProgramOp program = epilogue.program;
-  Value input = program.getBlock().getArgument(0);
-  Type read = cast<RankedTensorType>(input.getType()).getElementType();
-  if (stored != read) {
-    refusal = {tile.op, "E8: the kernel stores " + textOf(stored) +
-                            ", the epilogue reads " + textOf(read)};
-    return failure();
+  for (auto [i, tile] : llvm::enumerate(set.tiles)) {
+    Type stored = getElementTypeOrSelf(tile.value);
+    Type read = getElementTypeOrSelf(program.getBlock().getArgument(i));
+    if (stored != read) {
+      refusal = {tile.op, "E8: the kernel stores " + textOf(stored) +
+                              ", the epilogue reads " + textOf(read)};
+      return failure();
+    }
   }
+  const TileStore &tile = set.tile();
   if (tile.flat && failed(checkFlat(epilogue, tile, refusal)))
     return failure();
-  return epilogue.rows.fullRow ? checkFullRow(epilogue, tile, refusal)
-                               : checkGroups(epilogue, tile, refusal);
+  if (failed(epilogue.rows.fullRow ? checkFullRow(epilogue, tile, refusal)
+                                   : checkGroups(epilogue, tile, refusal)))
+    return failure();
+  return checkColumnBounds(epilogue, tile, refusal);
 }
 
 } // namespace epiq::detail

@@ -17,6 +17,9 @@
 
 namespace epiq {
 
+// On an integer argument of a kernel that belongs to a descriptor: its value.
+inline constexpr llvm::StringLiteral kValueAttr = "epiq.value";
+
 // One condition of a store's mask: a comparison, or a truth value that cannot
 // be taken apart.
 struct TileBound {
@@ -26,6 +29,13 @@ struct TileBound {
   mlir::Value opaque;
   mlir::arith::CmpIPredicate predicate = mlir::arith::CmpIPredicate::slt;
   IndexForm lhs, rhs;
+
+  // The condition is true up to some position along `dim`, and false beyond.
+  bool isUpperLimit() const;
+  // It is true for all of the `group` neighbours that share a position divided
+  // by `group`, or for none.
+  bool keepsGroups(int64_t group) const;
+  bool operator==(const TileBound &other) const;
 };
 
 // A store of a tile of a matrix whose rows are contiguous. The tile may have
@@ -64,10 +74,11 @@ struct StoreRefusal {
   std::string reason;
 };
 
-// The stores to `output`, an argument of `func`, in program order, each of them
-// analysed. On failure `refusal` says why, rule first.
+// The stores to `output`, an argument of a kernel, in program order, each of
+// them analysed. `columns`: the length of its rows, 0 where that is not known.
+// On failure `refusal` says why, rule first.
 mlir::FailureOr<llvm::SmallVector<TileStore, 0>>
-analyzeStores(tt::FuncOp func, mlir::BlockArgument output,
+analyzeStores(mlir::BlockArgument output, int64_t columns,
               StoreRefusal &refusal);
 
 } // namespace epiq

@@ -18,8 +18,10 @@ struct LayoutTerm {
   int64_t stride = 1;
   int64_t divisor = 1;
   int64_t modulus = 0;
-  // Times the number of rows, rounded up to `LayoutAddress::columnAlign`.
-  bool perRows = false;
+  // Times a distance that is known at run time only: the number of rows,
+  // rounded up to `LayoutAddress::columnAlign`, or what the strides of a tensor
+  // say.
+  bool scaled = false;
 };
 
 // Offsets are in elements of the value, not in those of the memory type.
@@ -31,23 +33,27 @@ struct LayoutAddress {
 
   // The layout of a matrix whose rows have `width` elements.
   static LayoutAddress get(graph::Layout layout, int64_t width);
+  // The same where the width is not known: rows, or blocks of them, are then a
+  // distance apart that is known at run time only.
+  static LayoutAddress get(graph::Layout layout);
 
   // One term each, and nothing to pad: a stride for rows, one for columns.
   bool isLinear() const;
 };
 
-// The place of a number. `rows`: what a term per rows is multiplied with.
+// The place of a number.
 struct LayoutOffset {
   int64_t constant = 0;
-  int64_t perRows = 0;
+  // Times the distance of scaled terms.
+  int64_t scaled = 0;
 };
 LayoutOffset evaluate(llvm::ArrayRef<LayoutTerm> terms, int64_t index);
 
-// The place of an index, an i32 or a tensor of them, not negative; i64.
-// `rows`: the number of rows rounded up, i64, if a term needs it.
+// The place of an index, an integer or a tensor of them, not negative; i64.
+// `distance`: that of scaled terms, i64, if there are any.
 mlir::Value evaluate(mlir::ImplicitLocOpBuilder &builder,
                      llvm::ArrayRef<LayoutTerm> terms, mlir::Value index,
-                     mlir::Value rows);
+                     mlir::Value distance);
 
 // `number` (i64) rounded up to a multiple of `multiple`.
 mlir::Value roundUp(mlir::ImplicitLocOpBuilder &builder, mlir::Value number,
