@@ -1,4 +1,4 @@
-"""Addresses and masks that look like others: fused, each has the bits of the same kernel unfused, or is refused."""
+"""Addresses and masks that look like others: fused, each has the bits of itself unfused, or is refused."""
 
 from __future__ import annotations
 
