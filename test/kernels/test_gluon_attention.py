@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_cases import Packed, is_close, prefill, reference
+from gluon_attention_cases import Packed, is_close, prefill, reference
 from gluon_on_cpu import run_attention_on_cpu
 from products import same_bits
 

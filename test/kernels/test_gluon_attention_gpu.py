@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_cases import Packed, is_close, prefill, reference
+from gluon_attention_cases import Packed, is_close, prefill, reference
 from products import same_bits
 
 import epiq
