@@ -12,8 +12,12 @@ from epiq.frontend.plan import Plan
 
 def still_computed(graph: Graph, plans: Sequence[Plan]) -> set[Node]:
     """The nodes that the graph computes when the programs of `plans` are in it."""
-    roots = [node for node in graph.nodes if node.op == "output" or writes_memory(node) or _is_effect(node)]
-    return needed_by(roots, plans)
+    return needed_by(wanted(graph), plans)
+
+
+def wanted(graph: Graph) -> list[Node]:
+    """What the graph is run for: its output, and the nodes that do more than compute a value."""
+    return [node for node in graph.nodes if node.op == "output" or writes_memory(node) or _is_effect(node)]
 
 
 def needed_by(roots: Iterable[Node], plans: Sequence[Plan]) -> set[Node]:

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -261,9 +262,19 @@ def literal(value: float | int | bool, dtype: torch.dtype) -> str:
         return "true" if value else "false"
     if not is_float(dtype):
         return str(int(value))
-    rounded = torch.tensor(float(value), dtype=torch.float64).to(dtype).to(torch.float64).item()
-    if not math.isfinite(rounded):
+    if not math.isfinite(value):
         return _bits(value, dtype)
+    # By its text, in which -0.0 differs from 0.0.
+    return _finite(repr(float(value)), dtype)
+
+
+@lru_cache(maxsize=4096)
+def _finite(number: str, dtype: torch.dtype) -> str:
+    # Tracing runs under a fake mode, in which arithmetic on a number takes a hundred times as long.
+    with torch._subclasses.fake_tensor.unset_fake_temporarily():
+        rounded = torch.tensor(float(number), dtype=torch.float64).to(dtype).to(torch.float64).item()
+        if not math.isfinite(rounded):
+            return _bits(float(number), dtype)
     text = repr(rounded)
     if "e" in text and "." not in text:
         text = text.replace("e", ".0e")

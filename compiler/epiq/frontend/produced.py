@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from epiq.config import Settings
-from epiq.frontend.alive import needed_by, still_computed
+from epiq.frontend.alive import needed_by, wanted
 from epiq.frontend.cse import is_view, writes_memory
 from epiq.frontend.plan import Plan, Source, fake_mode
 from epiq.producers import ProducerError, Reading, read_producer, read_side_by_side
@@ -65,6 +65,7 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
     if settings.decide == "library" or not settings.fuse:
         return []
     positions = {node: index for index, node in enumerate(graph.nodes)}
+    roots = wanted(graph)
     joined = []
     for plan in plans:
         node = _last_producer(plan, positions)
@@ -77,7 +78,7 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
         }
         try:
             found = _find(plan, node)
-            group = _join(graph, plans, plan, found, cast(Mode, settings.decide), positions)
+            group = _join(roots, plans, plan, found, cast(Mode, settings.decide), positions)
         except ProducerError as error:
             name = str(node.target).removeprefix("aten.").split(".")[0].lstrip("_")
             joined.append(Joined(**said, producer=name, reason=str(error)))
@@ -129,7 +130,7 @@ def _find(plan: Plan, node: Node) -> _Found:
 
 
 def _join(
-    graph: Graph,
+    roots: Sequence[Node],
     plans: Sequence[Plan],
     plan: Plan,
     found: _Found,
@@ -143,7 +144,7 @@ def _join(
     inputs = [Source(node.meta["val"], node=node) for node in found.reading.inputs]
     plan.sources = [*inputs, *others]
     try:
-        alive = still_computed(graph, plans)
+        alive = needed_by(roots, plans)
         group = _group(plan, found, before, any(node in alive for node in found.nodes), mode)
         fakes = [source.fake for source in plan.sources]
         with fake_mode(*fakes):
