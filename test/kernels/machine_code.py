@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
+from pathlib import Path
 
 # The instructions of the tensor cores: Hopper's and Blackwell's.
 DOT = {"sm_90a": "wgmma.mma_async", "sm_100a": "tcgen05.mma"}
@@ -27,6 +29,18 @@ def check_gluon(compiled: object) -> str:
     assert "0 bytes spill stores, 0 bytes spill loads" in said
     assert not re.search(r"C75\d\d", said), said
     return said
+
+
+def sass(cubin: bytes) -> str:
+    """The machine code, by the disassembler that comes with Triton."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    tool = Path(get_ptxas(90).path).with_name("cuobjdump")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def ptxas(ptx: str) -> str:

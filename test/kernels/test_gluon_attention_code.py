@@ -6,12 +6,14 @@ import re
 
 import pytest
 import torch
-from machine_code import check_gluon
+from machine_code import check_gluon, sass
 
 import epiq
 from epiq.formats import FP8_GROUP64, FP8_GROUP128
 from epiq.kernels.gluon_attention_call import compile_gluon_attention, tiles_of
 from epiq.kernels.gluon_attention_operands import Prefill
+
+IDENTITY = epiq.Epilogue(lambda y: y)
 
 
 def meta(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
@@ -47,3 +49,14 @@ def test_gluon(head_dim, packed, options, fmt, registers):
     groups = tiles_of(given).groups
     stores = 64 * head_dim // 16 // 128 + 1
     assert len(re.findall(r"st\.global", compiled.asm["ptx"])) == groups * stores + 1
+
+
+def test_the_softmax_comes_before_the_wait_for_the_sum():
+    """Else nothing runs on the tensor cores meanwhile, for all that ptxas says."""
+    given = prefill(128, False, right=0)
+    compiled = compile_gluon_attention(given, tiles_of(given), IDENTITY, {}, (meta(4096, 1024),), 132)
+    loops = re.split(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x1\b", sass(compiled.asm["cubin"]))[1:]
+    assert len(loops) == tiles_of(given).groups
+    for loop in loops:
+        before = loop[: loop.index("WARPGROUP.DEPBAR.LE gsb0, 0x0")]
+        assert before.count("MUFU.EX2") >= 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,8 +69,11 @@ def test_tiles(groups, pack, head_dim):
     if (groups, head_dim) == (3, 128):
         pytest.skip("three groups have too few registers for head dim 128")
     operands = prefill((2, 300, 300), (8, 2), head_dim, device="cuda", right=0)
-    (y,) = gluon(operands, Tiles(groups, 128, 2, 160 if groups == 3 else 240, pack))
+    tiles = Tiles(groups, 128, 2, 160 if groups == 3 else 240, pack)
+    (y,) = gluon(operands, tiles)
     is_close(y, reference(operands), operands)
+    (other,) = gluon(operands, replace(tiles, overlap=False))
+    assert same_bits(y, other)
 
 
 @pytest.mark.parametrize("head_dim", [64, 128])

@@ -86,9 +86,28 @@ def _weights(s, to_base_2, base):
 
 
 @gluon.jit
+def _computed_here(total):
+    """`total`, by a store that nothing is ordered across, and that never happens: weights are not negative.
+
+    Without it ptxas waits for the sum over values first, which it may, and the softmax runs after it alone.
+    """
+    return gl.inline_asm_elementwise(
+        """{
+        .reg .pred never;
+        .reg .b32 nowhere;
+        mov.b32 nowhere, 0;
+        setp.lt.f32 never, $1, 0f00000000;
+        @never st.shared.b32 [nowhere], $1;
+        mov.b32 $0, $1;
+        }""", "=r,r", [total], dtype=gl.float32, is_pure=False, pack=1,
+    )  # fmt: skip
+
+
+@gluon.jit
 def _attend(
     q, kv_bufs, bars, lengths, window, scale, softcap, stage, phase, count, block, len_q, len_k,
     OUT: gl.constexpr, GROUP: gl.constexpr, GROUPS: gl.constexpr, PACK: gl.constexpr, STAGES: gl.constexpr,
+    OVERLAP: gl.constexpr,
 ):  # fmt: skip
     """For the 64 rows of a group: the sum over values, the sum of weights, the maximum of the scores."""
     k_bufs, v_bufs = kv_bufs
@@ -154,6 +173,8 @@ def _attend(
         fade = gl.exp2(top - base)
         total = total * fade + gl.sum(p, 1)
         top = new_top
+        if OVERLAP:
+            total = _computed_here(total)
         acc = warpgroup_mma_wait(0, [acc])
         mbarrier.arrive(v_empty.index(v_stage), count=1)
         weights = gl.convert_layout(p.to(OUT), WEIGHTS)
@@ -171,7 +192,7 @@ def _attend(
 def _consume(
     GROUP: gl.constexpr, q_bufs, kv_bufs, bars, news, extras, lengths, window, scale, softcap, sinks,
     EPILOGUE: gl.constexpr, OUT: gl.constexpr, LANES: gl.constexpr, GROUPS: gl.constexpr,
-    PACK: gl.constexpr, STAGES: gl.constexpr,
+    PACK: gl.constexpr, STAGES: gl.constexpr, OVERLAP: gl.constexpr,
 ):  # fmt: skip
     """A group of consumer warps: its 64 rows of each tile, and the epilogue."""
     q = q_bufs.index(GROUP)
@@ -182,7 +203,7 @@ def _consume(
     while more:
         acc, total, top, stage, phase = _attend(
             q, kv_bufs, bars, lengths, window, scale, softcap, stage, phase, count, block, len_q, len_k,
-            OUT, GROUP, GROUPS, PACK, STAGES,
+            OUT, GROUP, GROUPS, PACK, STAGES, OVERLAP,
         )  # fmt: skip
         if sinks is not None:
             of_row = heads * PACK + gl.arange(0, ROWS, total.type.layout) % PACK
@@ -202,7 +223,8 @@ def _consume(
 def attention(
     q_desc, k_desc, v_desc, counter, cu_q, cu_k, sinks, extras, batches, len_q, len_k, left, right, scale,
     softcap, section, EPILOGUE: gl.constexpr, OUT: gl.constexpr, FLAT: gl.constexpr, LANES: gl.constexpr,
-    SHARE: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr, REGISTERS: gl.constexpr,
+    SHARE: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr, OVERLAP: gl.constexpr,
+    REGISTERS: gl.constexpr,
 ):  # fmt: skip
     """Programs that take tiles of 64 * GROUPS rows in turn; num_warps is 4.
 
@@ -212,7 +234,8 @@ def attention(
     counter: an int32 zero. sinks: a score for each head that takes part in the softmax and adds nothing, or
     None. section: heads, by PACK, whose tiles are mixed. OUT: the dtype of q, k and v, to which weights and
     results are rounded. FLAT: the layout of a block as rows by head_dim. LANES: heads of a sequence, by PACK.
-    SHARE: heads of q to one of k and v. REGISTERS: of a consumer's thread.
+    SHARE: heads of q to one of k and v. OVERLAP: whether the softmax is computed before the sum over the last
+    block is waited for. REGISTERS: of a consumer's thread.
     """
     TOKENS: gl.constexpr = q_desc.block_type.shape[1]
     PACK: gl.constexpr = q_desc.block_type.shape[2]
@@ -255,15 +278,15 @@ def attention(
         gl.warp_specialize([
             (_consume, (
                 0, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (_consume, (
                 1, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (_consume, (
                 2, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (produce, (
                 descs, bufs, bars, news, counter, lengths, window, batches, section, LANES, SHARE, GROUPS,
@@ -274,11 +297,11 @@ def attention(
         gl.warp_specialize([
             (_consume, (
                 0, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (_consume, (
                 1, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (produce, (
                 descs, bufs, bars, news, counter, lengths, window, batches, section, LANES, SHARE, GROUPS,
@@ -289,7 +312,7 @@ def attention(
         gl.warp_specialize([
             (_consume, (
                 0, q_rows, kv_rows, bars, news, extras, lengths, window, scale, softcap, sinks,
-                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES,
+                EPILOGUE, OUT, LANES, GROUPS, PACK, STAGES, OVERLAP,
             )),
             (produce, (
                 descs, bufs, bars, news, counter, lengths, window, batches, section, LANES, SHARE, GROUPS,

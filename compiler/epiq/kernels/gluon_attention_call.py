@@ -31,7 +31,8 @@ class Tiles:
 
     groups: of consumer warps, each with 64 rows of a tile: 1, 2 or 3. block_n: keys at a time; stages: such
     blocks in shared memory. registers: of a consumer's thread. pack: neighbouring heads of q in a tile, which
-    share a head of k: a group of values may span them, and few tokens fill a tile.
+    share a head of k: a group of values may span them, and few tokens fill a tile. overlap: whether the
+    softmax of a block is computed during the sum over the one before, which takes registers.
     """
 
     groups: int
@@ -39,6 +40,7 @@ class Tiles:
     stages: int
     registers: int
     pack: int = 1
+    overlap: bool = True
 
     def __post_init__(self) -> None:
         if self.groups not in (1, 2, 3):
@@ -147,6 +149,7 @@ def call(
         "SHARE": operands.share,
         "GROUPS": tiles.groups,
         "STAGES": tiles.stages,
+        "OVERLAP": tiles.overlap,
         "REGISTERS": tiles.registers,
         "num_warps": _NUM_WARPS,
         # What a sum of the epilogue becomes must not depend on what is computed beside it. In the softmax
