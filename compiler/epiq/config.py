@@ -90,6 +90,12 @@ class Settings:
         "", "a GPU to compile kernels for as well, sm_90a or sm_100a: found in the cache on such a machine"
     )
 
+    verify: bool = option(
+        False,
+        "run each fused group beside its unfused form on the first inputs of each range of token counts, and "
+        "warn where bits differ (raise, with strict)",
+    )
+
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             _check(each, getattr(self, each.name), PREFIX + each.name)
@@ -101,6 +107,9 @@ class Settings:
             raise ValueError(
                 f"epiq.fuse=False fuses nothing, so epiq.keep_out={self.keep_out!r} has no effect"
             )
+        if self.verify and (self.dry_run or not self.fuse):
+            other = "epiq.dry_run=True" if self.dry_run else "epiq.fuse=False"
+            raise ValueError(f"{other} leaves no fused group for epiq.verify=True to look at; drop one")
         if self.dry_run and self.target:
             raise ValueError(f"epiq.dry_run=True compiles nothing, also not for epiq.target={self.target!r}")
 

@@ -61,10 +61,12 @@ def run_rewritten(
     *args: Any,
     fuse: bool = True,
     decide: str = "measure",
+    strict: bool = True,
+    verify: bool = False,
 ) -> Rewritten:
     """Traces `fn` as the backend does, rewrites its graph, and runs that with torch."""
     found = Rewritten()
-    settings = Settings(fuse=fuse, strict=True, decide=decide)
+    settings = Settings(fuse=fuse, strict=strict, decide=decide, verify=verify)
 
     def compiler(gm: GraphModule, inputs: Any) -> Any:
         record = new_record()

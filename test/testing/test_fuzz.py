@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from epiq.runtime.bits import bit_difference
 from epiq.testing import oracle
-from epiq.testing.compare import bit_difference, outside, same_form
+from epiq.testing.compare import outside, same_form
 from epiq.testing.generate import random_recipe, variants
 from epiq.testing.graphs import Traced
 from epiq.testing.oracle import Traces, check

@@ -32,6 +32,7 @@ from epiq.runtime.kernel import Kernel
 from epiq.runtime.op import row_program
 from epiq.runtime.registry import register
 from epiq.runtime.shapes import Dim, OutputSpec, Tiles, known_size, leading_rank
+from epiq.runtime.verify import VerifiedKernel
 
 if TYPE_CHECKING:
     from epiq.runtime.produced import ProducedGroup
@@ -71,7 +72,7 @@ class Plan:
 
     site: Site
     program: RowProgram
-    kernel: Kernel | ProducedGroup
+    kernel: Kernel | ProducedGroup | VerifiedKernel
     sources: list[Source]
     fakes: list[Tensor]
     redirected: dict[int, list[Node]]

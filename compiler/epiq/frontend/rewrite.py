@@ -20,6 +20,7 @@ from epiq.frontend.plan import Plan, Planner, Prepare, RefusedError
 from epiq.frontend.record import CompilationRecord
 from epiq.frontend.sites import read_sites
 from epiq.frontend.types import QUANTIZED_TYPES, static_shape
+from epiq.frontend.verify import UnverifiedError, unfused_part, unfused_settings, watch
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.shapes import known_size
 
@@ -57,8 +58,22 @@ def rewrite_graph(graph: Graph, settings: Settings, prepare: Prepare, record: Co
         expansions.undo(expansions.kept)
     else:
         expansions.settle()
+        if settings.verify:
+            _verify(graph, plans, settings, prepare)
         export_plans(graph, plans)
         record.nodes_after = _count(graph)
+
+
+def _verify(graph: Graph, plans: list[Plan], settings: Settings, prepare: Prepare) -> None:
+    """Gives each group that is a row program alone its unfused form to compare itself with."""
+    for plan in plans:
+        try:
+            part = unfused_part(graph, plan)
+        except UnverifiedError as error:
+            log.info("epiq.verify: %s is not verified: %s", plan.program.name, error)
+            continue
+        rewrite_graph(part.gm.graph, unfused_settings(settings), prepare, CompilationRecord("unfused"))
+        watch(plan, part, raises=settings.strict)
 
 
 def _plan(

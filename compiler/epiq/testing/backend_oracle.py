@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from epiq.runtime.bits import bit_difference
 from epiq.testing import ops
-from epiq.testing.compare import bit_difference, outside, same_form
+from epiq.testing.compare import outside, same_form
 from epiq.testing.graphs import trace
 from epiq.testing.oracle import Finding, FoundError, Outcome, note_record
 from epiq.testing.perturb import Perturbed

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 from torch.fx import GraphModule
 
+from epiq.frontend.inexact import inexact_outputs
 from epiq.frontend.record import CompilationRecord
+from epiq.runtime.bits import bit_difference
 from epiq.testing import ops
-from epiq.testing.compare import bit_difference, outside, same_form
+from epiq.testing.compare import outside, same_form
 from epiq.testing.graphs import Traced, rewritten, trace
-from epiq.testing.perturb import Perturbed, inexact_outputs
+from epiq.testing.perturb import Perturbed
 from epiq.testing.recipe import Recipe
 
 # Perturbed runs, tried until one explains a difference.
