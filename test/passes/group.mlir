@@ -319,14 +319,13 @@ func.func @no_group_f6_wide(%x: tensor<4x65537xf32>) -> tensor<4x65537xf8E4M3FN>
   return %q : tensor<4x65537xf8E4M3FN>
 }
 
-// Half of a value that would be computed in the same program (F7).
-// CHECK-LABEL: @no_group_f7_computed
-func.func @no_group_f7_computed(%x: tensor<?x512xf32>) -> tensor<?x256xf8E4M3FN> {
-  // CHECK-NEXT: %[[A:.*]] = math.absf
-  // CHECK-NEXT: epiq.row_program @quantize_16 (%[[A]])
+// Half of a value that is computed in the same program.
+// CHECK-LABEL: @half_of_computed
+func.func @half_of_computed(%x: tensor<?x512xf32>) -> tensor<?x256xf8E4M3FN> {
+  // CHECK-NEXT: epiq.row_program @fused_abs_quantize_16 (%arg0)
   %a = math.absf %x : tensor<?x512xf32>
   %h = epiq.slice %a dim 1 from 0 to 256 : tensor<?x512xf32> to tensor<?x256xf32>
-  // expected-remark @+1 {{not fused: cast(e4m3): F7: slice of a value that math.absf computes in the same program}}
+  // expected-remark @+1 {{fused: cast(e4m3) into abs}}
   %q = arith.truncf %h : tensor<?x256xf32> to tensor<?x256xf8E4M3FN>
   return %q : tensor<?x256xf8E4M3FN>
 }

@@ -99,14 +99,75 @@
 
 // -----
 
+// 20 of 48 elements are no run that the row could be taken apart by.
 %x = epiq.extern "x"() : () -> tensor<?x48xf32>
-// expected-error @+1 {{L3: a slice of a computed value, tensor<?x48xf32>, cannot be part of a row program}}
-%m = epiq.row_program @no_l3_slice (%x) {layouts = [#epiq.layout<row_major>]}
-    : (tensor<?x48xf32>) -> tensor<?x24xf32> {
+// expected-error @+1 {{L2: tensor<?x20xf32> is a part of tensor<?x48xf32> that has no common factorization with it}}
+%m = epiq.row_program @no_l2_slice (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x48xf32>) -> tensor<?x20xf32> {
 ^bb0(%in: tensor<?x48xf32>):
   %a = math.exp %in : tensor<?x48xf32>
-  %b = epiq.slice %a dim 1 from 0 to 24 : tensor<?x48xf32> to tensor<?x24xf32>
-  epiq.yield %b : tensor<?x24xf32>
+  %b = epiq.slice %a dim 1 from 0 to 20 : tensor<?x48xf32> to tensor<?x20xf32>
+  epiq.yield %b : tensor<?x20xf32>
+}
+
+// -----
+
+// Each of 32 pairs would be a tile of its own.
+%x = epiq.extern "x"() : () -> tensor<?x64xf32>
+// expected-error @+1 {{L9: slices and concatenations take a row of 64 apart into 32 tiles, more than 16}}
+%m = epiq.row_program @no_l9_tiles (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x64xf32>) -> tensor<?x2xf32> {
+^bb0(%in: tensor<?x64xf32>):
+  %a = math.exp %in : tensor<?x64xf32>
+  %b = epiq.slice %a dim 1 from 2 to 4 : tensor<?x64xf32> to tensor<?x2xf32>
+  epiq.yield %b : tensor<?x2xf32>
+}
+
+// -----
+
+// The sum of a concatenation would be added up in another order than the whole.
+%x = epiq.extern "x"() : () -> tensor<?x64xf32>
+// expected-error @+1 {{L9: epiq.reduce sum over epiq.concat of computed values, tensor<?x64xf32>}}
+%m = epiq.row_program @no_l9_sum (%x) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x64xf32>) -> tensor<?xf32> {
+^bb0(%in: tensor<?x64xf32>):
+  %a = math.exp %in : tensor<?x64xf32>
+  %b = epiq.slice %a dim 1 from 0 to 32 : tensor<?x64xf32> to tensor<?x32xf32>
+  %c = epiq.slice %a dim 1 from 32 to 64 : tensor<?x64xf32> to tensor<?x32xf32>
+  %d = epiq.concat %c, %b dim 1 : tensor<?x32xf32>, tensor<?x32xf32> to tensor<?x64xf32>
+  %e = epiq.reduce sum %d dims [1] : tensor<?x64xf32> to tensor<?xf32>
+  epiq.yield %e : tensor<?xf32>
+}
+
+// -----
+
+// The memory that rows are stored in is read as well.
+%x = epiq.extern "x"() : () -> tensor<?x64xf32>
+%i = epiq.extern "i"() : () -> tensor<?xi64>
+%c = epiq.extern "c"() : () -> tensor<16x64xf32>
+// expected-error @+1 {{L10: the program stores rows in tensor<16x64xf32> and reads it, or stores there twice}}
+%m:2 = epiq.row_program @no_l10_read (%x, %i, %c) {layouts = [#epiq.layout<row_major>, #epiq.layout<row_major>]}
+    : (tensor<?x64xf32>, tensor<?xi64>, tensor<16x64xf32>) -> (tensor<16x64xf32>, tensor<?x64xf32>) {
+^bb0(%in: tensor<?x64xf32>, %index: tensor<?xi64>, %cache: tensor<16x64xf32>):
+  %a = epiq.scatter_rows %in into %cache[%index] : tensor<?x64xf32> into tensor<16x64xf32>[tensor<?xi64>]
+  %b = epiq.gather_rows %cache[%index] : tensor<16x64xf32>[tensor<?xi64>] to tensor<?x64xf32>
+  epiq.yield %a, %b : tensor<16x64xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+// A table that the program computes would have to be known to all of it first.
+%x = epiq.extern "x"() : () -> tensor<?x64xf32>
+%i = epiq.extern "i"() : () -> tensor<?xi64>
+%c = epiq.extern "c"() : () -> tensor<16x64xf32>
+// expected-error @+1 {{L10: tensor<16x64xf32> is no input, or its rows are not at static distances}}
+%m = epiq.row_program @no_l10_computed (%x, %i, %c) {layouts = [#epiq.layout<row_major>]}
+    : (tensor<?x64xf32>, tensor<?xi64>, tensor<16x64xf32>) -> tensor<?x64xf32> {
+^bb0(%in: tensor<?x64xf32>, %index: tensor<?xi64>, %table: tensor<16x64xf32>):
+  %a = math.exp %table : tensor<16x64xf32>
+  %b = epiq.gather_rows %a[%index] : tensor<16x64xf32>[tensor<?xi64>] to tensor<?x64xf32>
+  %d = arith.addf %in, %b : tensor<?x64xf32>
+  epiq.yield %d : tensor<?x64xf32>
 }
 
 // -----

@@ -202,6 +202,27 @@ class Emitter:
             f"epiq.relayout {x.name} to {layout.name} : {x.type} to {out}", dtype or x.dtype, shape
         )
 
+    def concat(self, parts: Sequence[Value], dim: int) -> Value:
+        first = parts[0]
+        size = sum(part.shape[dim] or 0 for part in parts)
+        shape = (*first.shape[:dim], size, *first.shape[dim + 1 :])
+        names, types = ", ".join(p.name for p in parts), ", ".join(p.type for p in parts)
+        out = tensor_type(first.dtype, shape)
+        return self.op(f"epiq.concat {names} dim {dim} : {types} to {out}", first.dtype, shape)
+
+    def gather_rows(self, table: Value, index: Value) -> Value:
+        shape = (*index.shape, *table.shape[1:])
+        out = tensor_type(table.dtype, shape)
+        text = f"epiq.gather_rows {table.name}[{index.name}] : {table.type}[{index.type}] to {out}"
+        return self.op(text, table.dtype, shape)
+
+    def scatter_rows(self, rows: Value, buffer: Value, index: Value) -> Value:
+        text = (
+            f"epiq.scatter_rows {rows.name} into {buffer.name}[{index.name}]"
+            f" : {rows.type} into {buffer.type}[{index.type}]"
+        )
+        return self.op(text, buffer.dtype, buffer.shape)
+
     def reduce(self, kind: str, x: Value, dims: Sequence[int], keep: bool) -> Value:
         kept = tuple(1 if d in dims else size for d, size in enumerate(x.shape))
         shape = kept if keep else tuple(s for d, s in enumerate(x.shape) if d not in dims)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import heapq
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+from torch._higher_order_ops.auto_functionalize import auto_functionalized_v2
 from torch.fx import Graph, Node
 
-from epiq.frontend.cse import writes_memory
+from epiq.frontend.cse import is_view, writes_memory
 from epiq.frontend.layouts import CREATIONS, MOVES
 from epiq.frontend.ops import EMITTERS
 from epiq.frontend.plan import Plan, Source
+from epiq.runtime.op import row_program_update
 
 # Nodes without effects, which nothing may be left to read.
 _ERASABLE = EMITTERS.keys() | MOVES | CREATIONS
@@ -40,16 +43,69 @@ def export_plans(graph: Graph, plans: Iterable[Plan]) -> None:
 
 def _insert(graph: Graph, plan: Plan) -> None:
     with graph.inserting_before(plan.anchor):
-        inputs = [_input_node(graph, source) for source in plan.sources]
-        call = graph.call_function(plan.op, (plan.kernel.key, inputs))
-        call.meta = {key: plan.anchor.meta[key] for key in _KEPT_META if key in plan.anchor.meta}
-        call.meta["val"] = list(plan.fakes)
+        call = _call_update(graph, plan) if plan.bases else _call(graph, plan)
+        own = {index: number for number, index in enumerate(plan.own())}
         for index, fake in enumerate(plan.fakes):
-            item = graph.call_function(operator.getitem, (call, index))
             replaced = plan.redirected.get(index) or [plan.anchor]
-            item.meta = {key: replaced[0].meta[key] for key in _KEPT_META if key in replaced[0].meta}
-            item.meta["val"] = fake
+            kept = {key: replaced[0].meta[key] for key in _KEPT_META if key in replaced[0].meta}
+            if index in own:
+                item = _node(graph, operator.getitem, (call, own[index]), fake, kept)
+            else:
+                item = _stored_value(graph, plan, index, kept)
             plan.results.append(item)
+
+
+def _node(graph: Graph, target: Any, args: tuple[Any, ...], value: Any, kept: dict[str, Any]) -> Node:
+    node = graph.call_function(target, args)
+    node.meta = {**kept, "val": value}
+    return node
+
+
+def _kept_of(node: Node) -> dict[str, Any]:
+    return {key: node.meta[key] for key in _KEPT_META if key in node.meta}
+
+
+def _call(graph: Graph, plan: Plan) -> Node:
+    inputs = [_input_node(graph, source) for source in plan.sources]
+    return _node(graph, plan.op, (plan.kernel.key, inputs), list(plan.fakes), _kept_of(plan.anchor))
+
+
+def _call_update(graph: Graph, plan: Plan) -> Node:
+    """A functional call of the op that writes its buffers: Inductor decides, from what else reads them, which
+    of them are written in place and which are copied first. New tensors come first, or None.
+    """
+    bases = list(plan.bases.values())
+    inputs = [
+        _input_node(graph, source)
+        for index, source in enumerate(plan.sources)
+        if index not in plan.program.buffers
+    ]
+    new = [plan.fakes[index] for index in plan.own()]
+    call = graph.call_function(auto_functionalized_v2, (row_program_update(len(new)),))
+    call.kwargs = {
+        "key": plan.kernel.key,
+        "inputs": inputs,
+        "_buffers_length": len(bases),
+        **{f"_buffers_{index}_base_index": index for index in range(len(bases))},
+        "_all_bases": bases,
+    }
+    kept = _kept_of(plan.anchor)
+    results: list[Any] = list(new) or [None]
+    call.meta = {**kept, "val": (*results, *(base.meta["val"] for base in bases))}
+    first = max(len(new), 1)
+    plan.updated = {
+        index: _node(graph, operator.getitem, (call, first + number), base.meta["val"], kept)
+        for number, (index, base) in enumerate(plan.bases.items())
+    }
+    return call
+
+
+def _stored_value(graph: Graph, plan: Plan, index: int, kept: dict[str, Any]) -> Node:
+    """The buffer after the call, in the shape that the program's result has."""
+    base, fake = plan.updated[index], plan.fakes[index]
+    if base.meta["val"].shape == fake.shape:
+        return base
+    return _node(graph, torch.ops.aten.view.default, (base, list(fake.shape)), fake, kept)
 
 
 def _input_node(graph: Graph, source: Source) -> Node:
@@ -65,7 +121,18 @@ def _input_node(graph: Graph, source: Source) -> Node:
 def _redirect(plan: Plan) -> None:
     for index, nodes in plan.redirected.items():
         for node in nodes:
+            if index in plan.updated:
+                _redirect_whole(node, plan.updated[index])
             node.replace_all_uses_with(plan.results[index])
+
+
+def _redirect_whole(node: Node, updated: Node) -> None:
+    """Views of a stored result that have the shape of its buffer are the buffer."""
+    whole = updated.meta["val"]
+    for user in list(node.users):
+        shown = user.meta.get("val")
+        if is_view(user) and isinstance(shown, torch.Tensor) and shown.shape == whole.shape:
+            user.replace_all_uses_with(updated)
 
 
 def sort_nodes(graph: Graph) -> None:

@@ -7,6 +7,7 @@ A program is refused, and its nodes stay with Inductor, when
   E3  a node that writes memory stands between the nodes that the program replaces
   E4  its tensors lie on several devices, or on one that kernels do not run on
   E5  no kernel can be made of it
+  E6  memory of which it reads or stores rows by index is not dense, or is not told apart from a part of it
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Plan:
     """One accepted program. redirected: result index -> the FX nodes whose users will read it.
 
     kernel: what the call in the graph runs. op: the torch op of that call. absorbed: nodes outside of the
-    program that the call computes as well.
+    program that the call computes as well. bases: result index -> the node of the whole tensor in which the
+    result is stored, for results that are stored by index. updated: the nodes of these tensors after it.
     """
 
     site: Site
@@ -78,9 +80,15 @@ class Plan:
     redirected: dict[int, list[Node]]
     num_rows: int
     anchor: Node
+    bases: dict[int, Node] = field(default_factory=dict)
     results: list[Node] = field(default_factory=list)
     op: Any = row_program
     absorbed: list[Node] = field(default_factory=list)
+    updated: dict[int, Node] = field(default_factory=dict)
+
+    def own(self) -> list[int]:
+        """The results that are new tensors."""
+        return [index for index, spec in enumerate(self.program.outputs) if spec.buffer < 0]
 
 
 class Planner:
@@ -103,12 +111,19 @@ class Planner:
         if not members:
             raise RefusedError("E1: the program replaces no node")
         self._check_writers(members, sources)
+        bases = _find_bases(program, sources)
+        named = list(zip(site.outputs, program.outputs, strict=True))
         specs = [
             _output_spec(self._fake_of(name), spec, traced_rows(program, sources), sources)
-            for name, spec in zip(site.outputs, program.outputs, strict=True)
+            for name, spec in named
+            if spec.buffer < 0
         ]
         kernel = register(Kernel(program, specs))
-        fakes = _fake_outputs(kernel, sources)
+        own = iter(_fake_outputs(kernel, sources))
+        fakes = [
+            next(own) if spec.buffer < 0 else self._stored_fake(name, sources[spec.buffer])
+            for name, spec in named
+        ]
         for name, fake in zip(site.outputs, fakes, strict=True):
             _check_strides(name, self._fake_of(name), fake)
         rows = row_hint(program, sources)
@@ -125,6 +140,7 @@ class Planner:
             redirected=self._redirected(site),
             num_rows=rows,
             anchor=min(members, key=self.positions.__getitem__),
+            bases=bases,
         )
         self.accepted[site.symbol] = plan
         return plan
@@ -150,6 +166,10 @@ class Planner:
         node = self.imported.nodes.get(name.node)
         fake = node.meta.get("val") if node is not None and not name.is_aux else None
         return fake if isinstance(fake, Tensor) else None
+
+    def _stored_fake(self, name: ValueName, source: Source) -> Tensor:
+        fake = self._fake_of(name)
+        return source.fake if fake is None else fake
 
     def _check_writers(self, members: list[Node], sources: list[Source]) -> None:
         inputs = [source.node for source in sources if source.node is not None]
@@ -185,6 +205,40 @@ def _stays_a_view(node: Node, site: Site, outputs: set[str]) -> bool:
         if base.name in held:
             return True
     return False
+
+
+def _find_bases(program: RowProgram, sources: list[Source]) -> dict[int, Node]:
+    """The node of the whole tensor behind each result that is stored by index."""
+    for spec, source in zip(program.inputs, sources, strict=True):
+        if spec.indexed and not source.fake.is_contiguous():
+            raise RefusedError(
+                f"E6: memory of shape {_listed(source.fake.shape)} has strides "
+                f"{_listed(source.fake.stride())}"
+            )
+    bases: dict[int, Node] = {}
+    for index, spec in enumerate(program.outputs):
+        node = sources[spec.buffer].node if spec.buffer >= 0 else None
+        if spec.buffer < 0:
+            continue
+        if node is None:
+            raise RefusedError("E6: the memory that rows are stored in is made by another program")
+        bases[index] = whole_of(node)
+    if len(set(bases.values())) < len(bases):
+        raise RefusedError("E6: two results are stored in one tensor")
+    return bases
+
+
+def whole_of(node: Node) -> Node:
+    """The tensor that `node` shows all of, in another shape."""
+    while is_view(node) and isinstance(node.args[0], Node):
+        base = node.args[0]
+        shown, whole = node.meta["val"], base.meta["val"]
+        if not shown.is_contiguous() or not same_size(shown.numel(), whole.numel()):
+            break
+        node = base
+    if is_view(node):
+        raise RefusedError(f"E6: {node.name} is a part of the tensor that rows are stored in")
+    return node
 
 
 def _item(node: Node, held: Sequence[Any], result: int) -> Node:
@@ -312,7 +366,7 @@ def traced_rows(program: RowProgram, sources: list[Source]) -> Any:
         except ValueError as error:
             raise RefusedError(f"E2: {error}") from error
         rows: Any = math.prod(shape[:leading])
-        if found is not None and not statically_known_true(found == rows):
+        if found is not None and not _agree(found, rows):
             raise RefusedError(f"E2: its inputs hold {found} and {rows} rows")
         found = rows
     if found is None:
@@ -320,6 +374,15 @@ def traced_rows(program: RowProgram, sources: list[Source]) -> Any:
     if found is None:
         raise RefusedError("E2: it has no input of rows")
     return found
+
+
+def _agree(a: Any, b: Any) -> bool:
+    """Whether two numbers of rows are equal, by a guard where only the traced inputs tell: rows and the index
+    that says where they go may have sizes of their own."""
+    if statically_known_true(a == b):
+        return True
+    hinted = [size if isinstance(size, int) else size.node.hint for size in (a, b)]
+    return hinted[0] == hinted[1] and bool(a == b)
 
 
 def row_hint(program: RowProgram, sources: list[Source]) -> int:

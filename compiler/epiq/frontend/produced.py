@@ -192,6 +192,8 @@ def _group(plan: Plan, found: _Found, sources: Sequence[Source], keep: bool, mod
         names = " and ".join(node.name for node in found.nodes)
         raise ProducerError(f"P4: {names} is read by other nodes, but made in halves side by side")
     _check_device(found, plan)
+    if plan.bases or plan.program.segment_widths:
+        raise ProducerError(f"P8: {plan.program.name} stores rows by index, or rows of several widths")
     producer = found.reading.producer
     # Tracing runs under a fake mode; stand-ins are no tensors of it.
     with torch._subclasses.fake_tensor.unset_fake_temporarily():

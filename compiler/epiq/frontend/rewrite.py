@@ -26,6 +26,11 @@ from epiq.runtime.shapes import known_size
 
 log = logging.getLogger("epiq")
 
+_INDEXING = (
+    torch.ops.aten.index.Tensor,
+    torch.ops.aten.index_put.default,
+    torch.ops.aten.embedding.default,
+)
 _CASTS = (torch.ops.prims.convert_element_type.default, torch.ops.aten._to_copy.default)
 
 
@@ -96,11 +101,12 @@ def _prepare_nothing(kernel: Kernel, device: torch.device, num_rows: int) -> Non
 
 def _plan_once(graph: Graph, settings: Settings, prepare: Prepare, record: CompilationRecord) -> list[Plan]:
     record.left_alone = ""
-    if not _has_quantization(graph):
+    if not _has_quantization(graph) and not _stores_rows(graph):
         record.left_alone = "no value of the graph is quantized"
         return []
     record.device = _device(graph)
     _settle_row_widths(graph)
+    _settle_memory(graph)
     imported = import_graph(graph, graph.owning_module)
     record.opaque = tuple(imported.opaque)
     record.modules = {node.name: path for node in graph.nodes if (path := module_path(node))}
@@ -137,6 +143,36 @@ def _has_quantization(graph: Graph) -> bool:
         isinstance(fake, Tensor) and fake.dtype in QUANTIZED_TYPES and 0 not in static_shape(fake.shape)
         for fake in made
     )
+
+
+def _stores_rows(graph: Graph) -> bool:
+    """Whether rows are stored by index, as in a cache of keys and values."""
+    return any(node.target is torch.ops.aten.index_put.default for node in graph.nodes)
+
+
+def _settle_memory(graph: Graph) -> None:
+    """Makes the sizes of memory that rows are stored in or read from by index numbers, by guards.
+
+    Such a cache or table is allocated once. A size that counts tokens as well is left open.
+    """
+    for node in graph.nodes:
+        if node.target not in _INDEXING:
+            continue
+        memory, index = node.args[0].meta.get("val"), node.args[1]
+        indices = [
+            each for each in (index if isinstance(index, list | tuple) else [index]) if each is not None
+        ]
+        open_sizes = {
+            symbol
+            for each in indices
+            for size in each.meta["val"].shape
+            if known_size(size) is None
+            for symbol in size.node.expr.free_symbols
+        }
+        sizes: tuple[Any, ...] = tuple(memory.shape)
+        for size in sizes:
+            if known_size(size) is None and not size.node.expr.free_symbols & open_sizes:
+                int(size)
 
 
 def _settle_row_widths(graph: Graph) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from epiq.formats.layouts import LAYOUTS
@@ -46,9 +47,11 @@ def _extract(op: Any) -> RowProgram:
     out_types = [parse_tensor_type(str(value.type)) for value in op.results]
     layouts = _output_layouts(op, len(out_types))
     leading = _leading_size(op, row_width, in_types, row_like, out_types)
+    indexed = _numbers(op, "input_indexed", len(in_types), 0)
+    buffers = _numbers(op, "output_buffer", len(out_types), -1)
     inputs = tuple(
-        TensorSpec(dtype, shape, rows, static_size(shape) // (leading if rows else 1))
-        for (dtype, shape), rows in zip(in_types, row_like, strict=True)
+        TensorSpec(dtype, shape, rows, static_size(shape) // (leading if rows else 1), indexed=width)
+        for (dtype, shape), rows, width in zip(in_types, row_like, indexed, strict=True)
     )
     shared, zeroed = _flags(op, "output_shared"), _flags(op, "output_zeroed")
     outputs = tuple(
@@ -60,6 +63,8 @@ def _extract(op: Any) -> RowProgram:
             layouts[index],
             zeroed[index],
         )
+        if buffers[index] < 0
+        else _stored_in(inputs[buffers[index]], buffers[index])
         for index, (dtype, shape) in enumerate(out_types)
     )
     text = _standalone(op, name)
@@ -73,10 +78,18 @@ def _extract(op: Any) -> RowProgram:
         full_row=full_row,
         composites=composites,
         key=hashlib.sha256(text.encode()).hexdigest(),
-        num_rows=_num_rows([spec.shape for spec in inputs + outputs if spec.row_like], leading),
+        num_rows=_num_rows(
+            [spec.shape for spec in inputs + outputs if spec.row_like and spec.buffer < 0], leading
+        ),
         parts=unfused_parts(op, row_like, leading),
         column_unit=_column_unit(op),
+        segment_widths=tuple(_numbers(op, "segment_widths", 0, 0)),
     )
+
+
+def _stored_in(memory: TensorSpec, index: int) -> TensorSpec:
+    """What is stored by index in the memory of an input."""
+    return replace(memory, row_like=True, row_width=memory.indexed, buffer=index)
 
 
 def kernel_name(symbol: str, row_width: int) -> str:
@@ -93,6 +106,13 @@ def _flags(op: Any, name: str) -> list[bool]:
     if name not in op.attributes:
         return [False] * len(op.results)
     return [flag.value for flag in op.attributes[name]]
+
+
+def _numbers(op: Any, name: str, count: int, otherwise: int) -> list[int]:
+    """An annotation of one number each; `count` times `otherwise` where there is none."""
+    if name not in op.attributes:
+        return [otherwise] * count
+    return [number.value for number in op.attributes[name]]
 
 
 def _column_unit(op: Any) -> int:

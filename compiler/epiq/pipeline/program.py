@@ -51,7 +51,8 @@ class TensorSpec:
     dtype: MLIR's spelling. shape: None where a dimension is dynamic. row_like: has the token
     dimensions. row_width: elements of one row (of the whole tensor when it is not row-like), those
     that pad it counted. zeroed: an output that must hold 0 before the kernel runs, which combines the
-    parts of its programs there.
+    parts of its programs there. indexed: elements of the rows that are read from it or stored in it by
+    an index, 0 where there is none. buffer: the input in whose memory an output is stored, -1 for its own.
     """
 
     dtype: str
@@ -60,6 +61,8 @@ class TensorSpec:
     row_width: int
     layout: Layout = "row_major"
     zeroed: bool = False
+    indexed: int = 0
+    buffer: int = -1
 
     @property
     def row_multiple(self) -> int:
@@ -68,6 +71,8 @@ class TensorSpec:
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes of the whole tensor when the program runs over `num_rows` rows."""
+        if self.indexed:
+            return num_rows * self.indexed * element_bytes(self.dtype)
         rows = -(-num_rows // self.row_multiple) * self.row_multiple if self.row_like else 1
         return rows * self.row_width * element_bytes(self.dtype)
 
@@ -81,7 +86,8 @@ class RowProgram:
     locations. full_row: a reduction spans the row, so block_cols must be 0. composites: the named
     parts, in program order. num_rows: product of the token dimensions, None when one is dynamic.
     parts: the kernels it would be unfused. column_unit: block_cols and chunk_cols are this times
-    a power of two; 0 when unknown, and then no row is cut or split.
+    a power of two; 0 when unknown, and then no row is cut or split. segment_widths: the row widths of the
+    parts that share a launch but no row, which programs are dealt out among.
     """
 
     name: str
@@ -96,6 +102,17 @@ class RowProgram:
     num_rows: int | None = None
     parts: tuple[Part, ...] = ()
     column_unit: int = 0
+    segment_widths: tuple[int, ...] = ()
+
+    @property
+    def buffers(self) -> tuple[int, ...]:
+        """The inputs whose memory the program writes, in the order of the outputs stored there."""
+        return tuple(spec.buffer for spec in self.outputs if spec.buffer >= 0)
+
+    def columns(self, block_cols: int) -> int:
+        """How many programs share a row of the launch grid."""
+        widths = self.segment_widths or (self.row_width,)
+        return sum(-(-width // block_cols) if block_cols else 1 for width in widths)
 
     @property
     def row_multiple(self) -> int:
@@ -105,7 +122,8 @@ class RowProgram:
 
     def num_bytes(self, num_rows: int) -> int:
         """Bytes that one run over `num_rows` rows must read and write."""
-        return sum(spec.num_bytes(num_rows) for spec in self.inputs + self.outputs)
+        read = (spec for index, spec in enumerate(self.inputs) if index not in self.buffers)
+        return sum(spec.num_bytes(num_rows) for spec in (*read, *self.outputs))
 
     def unfused_bytes(self, num_rows: int) -> int:
         """Bytes that its parts would read and write as kernels of their own."""

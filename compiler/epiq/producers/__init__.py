@@ -20,6 +20,7 @@ A row program stays apart from the producer of its input where
   P5  a reduction spans the row, of which a tile has a part, and nothing could be computed before it
   P6  no kernel can take the epilogue: a rule E1 to E9 of `epiq-fuse-epilogue`, for each config
   P7  a result has a layout that tiles do not store
+  P8  the program stores rows by index, or its results have rows of several widths
 """
 
 from epiq.producers.base import FusedKernel, Producer, Reading

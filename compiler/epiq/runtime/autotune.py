@@ -124,6 +124,7 @@ def _tensors(
     def stand_in(spec_bytes: int) -> Tensor:
         return torch.zeros(max(spec_bytes, 16), dtype=torch.uint8, device=device)
 
+    # All indices are 0 there, and lead to the first row of a table.
     inputs = [stand_in(spec.num_bytes(rows)) for spec in program.inputs]
     outputs = [stand_in(spec.num_bytes(rows)) for spec in program.outputs]
     strides = [spec.row_width for spec in program.inputs if spec.row_like]

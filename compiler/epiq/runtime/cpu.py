@@ -24,10 +24,10 @@ def executor_launcher(program: RowProgram) -> Launcher:
 
     kernel = Executor(pipeline.lower(program, _SCHEDULE), filename=f"<{program.name}>")
 
-    padded = program.row_multiple
+    padded, columns = program.row_multiple, program.columns(_SCHEDULE.block_cols)
 
     def launch(inputs: list[Tensor], outputs: list[Tensor], num_rows: int, strides: list[int]) -> None:
         rows = -(-num_rows // padded) * padded
-        kernel.run((rows, 1, 1), [*inputs, *outputs, num_rows, *strides])
+        kernel.run((rows * columns, 1, 1), [*inputs, *outputs, num_rows, *strides])
 
     return launch

@@ -45,7 +45,7 @@ def make_launcher(program: RowProgram, schedule: Schedule, device: torch.device)
     index = torch.cuda.current_device() if device.index is None else device.index
     with torch.cuda.device(index):
         kernel = codegen.load(compiled, index)
-    return _bind(kernel, schedule, program.row_width, index, program.row_multiple)
+    return _bind(kernel, schedule, program, index)
 
 
 def compile_program(program: RowProgram, schedule: Schedule, target: Target) -> codegen.Compiled:
@@ -54,9 +54,9 @@ def compile_program(program: RowProgram, schedule: Schedule, target: Target) -> 
     return codegen.compile_ttir(text, target, num_warps=schedule.num_warps, num_stages=schedule.num_stages)
 
 
-def _bind(kernel: Any, schedule: Schedule, row_width: int, index: int, row_multiple: int = 1) -> Launcher:
-    block_rows = schedule.block_rows
-    columns = -(-row_width // schedule.block_cols) if schedule.block_cols else 1
+def _bind(kernel: Any, schedule: Schedule, program: RowProgram, index: int) -> Launcher:
+    block_rows, row_multiple = schedule.block_rows, program.row_multiple
+    columns = program.columns(schedule.block_cols)
     stream_of = torch._C._cuda_getCurrentRawStream
 
     def launch(inputs: list[Tensor], outputs: list[Tensor], num_rows: int, strides: list[int]) -> None:

@@ -37,6 +37,19 @@ def fit_whole(x: Tensor) -> Tensor:
     return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
 
 
+def check_buffer(x: Tensor) -> None:
+    """Raises: ValueError for memory that a kernel cannot store rows in: a copy would be lost."""
+    if not x.is_contiguous():
+        raise ValueError(
+            f"a buffer of shape {tuple(x.shape)} has strides {x.stride()}, not dense ones; pass all of it"
+        )
+    if x.data_ptr() % ALIGNMENT != 0:
+        raise ValueError(
+            f"a buffer of shape {tuple(x.shape)} starts {x.data_ptr() % ALIGNMENT} bytes behind a multiple "
+            f"of {ALIGNMENT}; allocate it on its own"
+        )
+
+
 def row_stride(x: Tensor, width: int) -> int | None:
     """The distance between consecutive rows in elements, None if it is not one number."""
     sizes, strides = x.shape, x.stride()

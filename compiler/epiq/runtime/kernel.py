@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from epiq.runtime.buckets import bucket
-from epiq.runtime.inputs import count_rows, fit_rows, fit_whole
+from epiq.runtime.inputs import check_buffer, count_rows, fit_rows, fit_whole
 from epiq.runtime.shapes import OutputSpec, leading_rank
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _MOST_ROWS = 128
 class Kernel:
     """One row program with the shapes of its outputs; shared by every graph that has an equal one.
 
-    Calling it takes the inputs in the program's order, on one device, and returns new outputs.
+    Calling it takes the inputs in the program's order, on one device, and returns new outputs; results that
+    are stored in an input, by index, are not among these.
     """
 
     def __init__(self, program: RowProgram, outputs: Sequence[OutputSpec]) -> None:
@@ -51,8 +52,10 @@ class Kernel:
         return [spec.allocate(inputs, rows, device) for spec in self.outputs]
 
     def store(self, inputs: list[Tensor], outputs: list[Tensor], rows: int) -> None:
-        """Computes `rows` rows into tensors of `allocate`."""
-        device = outputs[0].device
+        """Computes `rows` rows into tensors of `allocate`, and into the inputs that are buffers."""
+        device = inputs[0].device
+        for index in self.program.buffers:
+            check_buffer(inputs[index])
         if rows == 0:
             self._store_shared(inputs, outputs)
             return
@@ -67,14 +70,25 @@ class Kernel:
             else:
                 x = fit_whole(x)
             fitted.append(x)
-        self.launcher(device, rows)(fitted, outputs, rows, strides)
+        self.launcher(device, rows)(fitted, self._stored(inputs, outputs), rows, strides)
+
+    def merge(self, inputs: Sequence[Tensor], buffers: Sequence[Tensor]) -> list[Tensor]:
+        """The program's inputs, given those it stores in apart, in the order of `RowProgram.buffers`."""
+        places = dict(zip(self.program.buffers, buffers, strict=True))
+        others = iter(inputs)
+        return [places[i] if i in places else next(others) for i in range(len(self.program.inputs))]
+
+    def _stored(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+        """What the kernel writes, in the program's order: new tensors and buffers."""
+        own = iter(outputs)
+        return [next(own) if spec.buffer < 0 else inputs[spec.buffer] for spec in self.program.outputs]
 
     def _store_shared(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Computes what all tokens share where there are none: over a row of zeros, kept nowhere.
 
         What is taken over the tokens stays at its 0.
         """
-        specs = self.program.outputs
+        specs = [spec for spec in self.program.outputs if spec.buffer < 0]
         if all(spec.row_like or spec.zeroed for spec in specs):
             return
         rows = [
@@ -86,7 +100,9 @@ class Kernel:
             for spec, out in zip(specs, outputs, strict=True)
         ]
         strides = [spec.row_width for spec in self.program.inputs if spec.row_like]
-        self.launcher(inputs[0].device, 1)(rows, kept, 1, strides)
+        for index in self.program.buffers:
+            rows[index] = rows[index].new_zeros(max(self.program.inputs[index].indexed, 1))
+        self.launcher(inputs[0].device, 1)(rows, self._stored(rows, kept), 1, strides)
 
     def launcher(self, device: torch.device, num_rows: int) -> Launcher:
         """What runs `num_rows` rows on `device`; made on the first call for its bucket of counts."""

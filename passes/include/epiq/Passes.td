@@ -115,7 +115,8 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     }
     ```
     Each quantization, named or a bare cast to fp8, starts a group, and so does
-    each amax of a tensor that one reads. Its producers
+    each amax of a tensor that one reads, and each store of rows by index, such
+    as that of keys and values to a paged cache. Its producers
     join, nearest first, then layouts of its results and arithmetic on values
     narrower than a row. Quantizations with a producer or a row of input in
     common share a group. Values that others use become results; a cast or view
@@ -127,13 +128,13 @@ def Group : Pass<"epiq-group", "mlir::ModuleOp"> {
     An op does not join when (F1) it combines several tokens, unless it is the
     maximum over all elements, in f32, of what is never negative; (F2) it is not a
     row op; (F3) its tokens or its row differ from the group's: transposed,
-    broadcast along tokens, torn by a reshape, of another width; (F4) a node
+    broadcast along tokens, torn by a reshape; (F4) a node
     outside would read a value of the program and feed one back; (F5) there is
     none, the value is an input of the graph; (F6) its row has no static width
     or is wider than `max-row-width`; (F7) it would take a slice of a value that
-    the program computes; (F8) its layout is that of a matrix, in several batches;
-    (F9) it would read what the program takes over all tokens; (F10) operations of
-    its kind are kept out by `keep-out`. A group that breaks
+    all tokens share, or put such values together; (F8) its layout is that of a
+    matrix, in several batches; (F9) it would read what the program takes over all
+    tokens; (F10) operations of its kind are kept out by `keep-out`. A group that breaks
     a rule L1-L8 of `epiq-lower-row-program` is grown again, and what would break
     one does not join.
 
@@ -164,12 +165,15 @@ def AnnotateRows : Pass<"epiq-annotate-rows", "mlir::ModuleOp"> {
     | attribute | meaning |
     |---|---|
     | `row_width` | elements of the widest value's row |
-    | `column_unit` | the columns of a tile must be a multiple of this many |
+    | `column_unit` | the columns of a tile must be a multiple of this many; 0: no row is cut |
     | `full_row` | a reduction spans the row, so that a program holds all of it |
     | `num_rows` | product of the static token dimensions |
     | `input_row_like` | for each input, whether it has token dimensions |
     | `output_shared` | for each result, whether all tokens share it; missing: none |
     | `output_zeroed` | for each result, whether its memory must hold 0 before the run; missing: none |
+    | `output_buffer` | for each result, the input in whose memory it is stored by index, or -1; missing: none |
+    | `input_indexed` | for each input of which rows are read or stored by index, the elements of one; 0 for others; missing: none |
+    | `segment_widths` | the row widths of the segments, in order; missing: there is one |
 
     A program that breaks a rule of `epiq-lower-row-program` which does not
     depend on the schedule is dissolved: its ops go back to where it stood, and
@@ -188,6 +192,7 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     ceil(rows / block-rows) times ceil(width / block-cols), or that alone, in x;
     programs are counted along a row first, since those that run at the same time
     should read memory that lies together.
+    With several segments, a row of the grid has the programs of each in turn.
     Where a result is swizzled_128x4, the rows are rounded up to a multiple of
     128 first, and those beyond the last write the zeros that pad it.
 
@@ -216,13 +221,37 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     tokens is a result that each program combines its part with, by one atomic;
     its memory holds 0 before. What all tokens share is stored with the first row.
 
+    Slices and concatenations of computed values, such as those of a rotary
+    embedding, take factors apart: a value that varies along such a factor is one
+    tile for each of its elements, each loaded and stored where it lies, so that
+    nothing moves between threads. A sum takes its operand as it lies, so that
+    its order stays what it is without them.
+    ```mlir
+    %lo = epiq.slice %x dim 1 from 0 to 64 : tensor<?x128xf32> to tensor<?x64xf32>
+    %hi = epiq.slice %x dim 1 from 64 to 128 : tensor<?x128xf32> to tensor<?x64xf32>
+    %n = arith.negf %hi : tensor<?x64xf32>
+    %y = epiq.concat %n, %lo dim 1 : tensor<?x64xf32>, tensor<?x64xf32> to tensor<?x128xf32>
+    // becomes
+    %hi = tt.load %hi_pointers : tensor<64x!tt.ptr<f32>>
+    %lo = tt.load %lo_pointers : tensor<64x!tt.ptr<f32>>
+    %n = arith.mulf %hi, %minus_one : tensor<64xf32>
+    tt.store %y_pointers_0, %n : tensor<64x!tt.ptr<f32>>
+    tt.store %y_pointers_1, %lo : tensor<64x!tt.ptr<f32>>
+    ```
+    Results that share no row are segments: each has a row of its own width, and
+    the programs are dealt out among them.
+
+    Rows of a table are loaded by `epiq.gather_rows` from where its index says,
+    and `epiq.scatter_rows` stores rows in its buffer, an input: the pointer of
+    that result is the buffer's.
+
     Legal when
     (L1) each result, and each input that is not shared by all tokens, is one
     row for each token; a result may also be a number that all tokens share;
     (L2) the row has a factorization that serves all values;
     (L3) the body has elementwise ops that Triton computes as torch does,
-    broadcasts, reductions, reshapes, and slices of inputs; layout ops only in
-    pairs or as `epiq.relayout`; constants are splats;
+    broadcasts, reductions, reshapes, slices, concatenations and rows by index;
+    layout ops only in pairs or as `epiq.relayout`; constants are splats;
     (L4) no value differs along some of the token dimensions only;
     (L5) a result whose layout is not row by row (column_major, tma_aligned,
     packed_ue8m0, swizzled_128x4) is a matrix of tokens by row, and one in
@@ -232,7 +261,11 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
     is a power of two, `block-cols` and `chunk-cols` are the column unit times a
     power of two and not both given, `block-cols` is 0 when a reduction spans the
     row, and a row has at most 16 chunks;
-    (L8) no op reads what is taken over all tokens.
+    (L8) no op reads what is taken over all tokens;
+    (L9) slices and concatenations take a row apart into at most 16 tiles, and
+    no sum is over a concatenation;
+    (L10) the memory of rows by index is an input, the index has one row for each
+    token, and memory that is stored to is not read and has one such store.
   }];
   let options = [
     Option<"blockRows", "block-rows", "int64_t", /*default=*/"1",
@@ -246,7 +279,7 @@ def LowerRowProgram : Pass<"epiq-lower-row-program", "mlir::ModuleOp"> {
            "Warps of one Triton program">,
     Option<"target", "target", "int64_t", /*default=*/"90",
            "The architecture, 90 or 100: casts that it has instructions for use them">];
-  let dependentDialects = ["::epiq::tt::TritonDialect"];
+  let dependentDialects = ["::epiq::tt::TritonDialect", "::mlir::scf::SCFDialect"];
 }
 
 //===----------------------------------------------------------------------===//

@@ -3,7 +3,7 @@
 // back into the graph, with a remark.
 //===----------------------------------------------------------------------===//
 
-#include "epiq/Analysis/RowShape.h"
+#include "epiq/Analysis/RowSegments.h"
 #include "epiq/Passes.h"
 
 #include "mlir/IR/Builders.h"
@@ -17,29 +17,43 @@ namespace {
 
 using namespace mlir;
 
-// `normal` is `program` normalized, of which `shape` tells.
-void annotate(graph::RowProgramOp program, graph::RowProgramOp normal,
-              const RowShape &shape) {
+void annotate(graph::RowProgramOp program, const RowPlan &plan) {
   Builder builder(program.getContext());
-  program->setAttr("row_width", builder.getI64IntegerAttr(shape.width));
-  program->setAttr("column_unit", builder.getI64IntegerAttr(shape.columnUnit));
-  program->setAttr("full_row", builder.getBoolAttr(shape.fullRow));
-  program->setAttr("num_rows", builder.getI64IntegerAttr(shape.staticRows));
+  program->setAttr("row_width", builder.getI64IntegerAttr(plan.width));
+  program->setAttr("column_unit", builder.getI64IntegerAttr(plan.columnUnit));
+  program->setAttr("full_row", builder.getBoolAttr(plan.fullRow));
+  program->setAttr("num_rows", builder.getI64IntegerAttr(plan.staticRows));
   SmallVector<bool> rowLike;
-  for (auto [leading, width] : shape.inputs)
+  for (auto [leading, width] : plan.inputs)
     rowLike.push_back(leading > 0);
   program->setAttr("input_row_like", builder.getBoolArrayAttr(rowLike));
+
   bool hasRows = llvm::is_contained(rowLike, true);
-  SmallVector<bool> shared, startsAtZero;
-  for (Value result : normal.getYield().getValues()) {
-    shared.push_back(hasRows &&
-                     !shape.values.find(result)->second.isPerToken());
-    startsAtZero.push_back(shape.tensorMaxes.contains(result));
+  SmallVector<bool> shared(program.getNumResults(), false);
+  SmallVector<bool> startsAtZero(program.getNumResults(), false);
+  SmallVector<int64_t> widths;
+  for (const RowSegment &segment : plan.segments) {
+    const RowShape &shape = segment.shape;
+    widths.push_back(shape.width);
+    for (auto [number, result] : llvm::zip_equal(
+             segment.results, segment.program.get().getYield().getValues())) {
+      auto described = shape.values.find(result);
+      shared[number] = hasRows && described != shape.values.end() &&
+                       !described->second.isPerToken();
+      startsAtZero[number] = shape.tensorMaxes.contains(result);
+    }
   }
   if (llvm::is_contained(shared, true))
     program->setAttr("output_shared", builder.getBoolArrayAttr(shared));
   if (llvm::is_contained(startsAtZero, true))
     program->setAttr("output_zeroed", builder.getBoolArrayAttr(startsAtZero));
+  if (widths.size() > 1)
+    program->setAttr("segment_widths", builder.getI64ArrayAttr(widths));
+  if (llvm::any_of(plan.indexedRows, [](int64_t width) { return width > 0; }))
+    program->setAttr("input_indexed",
+                     builder.getI64ArrayAttr(plan.indexedRows));
+  if (llvm::any_of(plan.buffers, [](int64_t input) { return input >= 0; }))
+    program->setAttr("output_buffer", builder.getI64ArrayAttr(plan.buffers));
 }
 
 // Moves the body of `program` before it and erases it.
@@ -62,11 +76,10 @@ struct AnnotateRows : impl::AnnotateRowsBase<AnnotateRows> {
     getOperation()->walk(
         [&](graph::RowProgramOp program) { programs.push_back(program); });
     for (graph::RowProgramOp program : programs) {
-      OwningOpRef<graph::RowProgramOp> normal = normalizeRowProgram(program);
       std::string reason;
-      FailureOr<RowShape> shape = analyzeRows(*normal, reason);
-      if (succeeded(shape)) {
-        annotate(program, *normal, *shape);
+      FailureOr<RowPlan> plan = planRows(program, reason);
+      if (succeeded(plan)) {
+        annotate(program, *plan);
         continue;
       }
       program.emitRemark() << "not fused: " << reason;

@@ -34,8 +34,9 @@ bool isRowOp(Operation *op) {
   if (op->getNumResults() == 1 && isSplat(op->getResult(0)))
     return true;
   return isElementwise(op) ||
-         isa<BroadcastOp, ReduceOp, ReshapeOp, SliceOp, TransposeOp,
-             ContiguousOp, RelayoutOp, CompositeOp>(op);
+         isa<BroadcastOp, ReduceOp, ReshapeOp, SliceOp, ConcatOp, TransposeOp,
+             ContiguousOp, RelayoutOp, GatherRowsOp, ScatterRowsOp,
+             CompositeOp>(op);
 }
 
 std::optional<int64_t> tailWidth(Type type, unsigned lead) {

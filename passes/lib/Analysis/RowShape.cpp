@@ -68,7 +68,7 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
       Type element = getElementTypeOrSelf(type);
       return isUe8m0(element) || isE2m1(element);
     });
-    if (isScaled && isa<graph::ReduceOp, graph::SliceOp>(op))
+    if (isScaled && isa<graph::ReduceOp, graph::SliceOp, graph::ConcatOp>(op))
       return refuse(reason, "L6: " + op.getName().getStringRef() + " of " +
                                 typeText(op.getOperand(0)) +
                                 " has no counterpart in Triton");
@@ -84,7 +84,8 @@ LogicalResult checkOps(graph::RowProgramOp program, std::string &reason) {
       continue;
     }
     if (isa<graph::BroadcastOp, graph::ReduceOp, graph::ReshapeOp,
-            graph::SliceOp, graph::YieldOp>(op))
+            graph::SliceOp, graph::ConcatOp, graph::GatherRowsOp,
+            graph::ScatterRowsOp, graph::YieldOp>(op))
       continue;
     if (!isElementwise(op))
       return refuse(reason, "L3: " + op.getName().getStringRef() +
@@ -137,104 +138,12 @@ LogicalResult checkPacked(graph::RowProgramOp program, const RowShape &shape,
       continue;
     unsigned last = shape.factors.size() - 1;
     if (shape.factors.empty() || shape.factors[last] % 2 != 0 ||
+        shape.isUnrolled(last) ||
         !shape.values.find(value)->second.covers(last) || shape.width == 2)
       return refuse(reason, "L6: pairs of " + typeText(value) +
                                 " are torn by other shapes of the row");
   }
   return success();
-}
-
-SmallVector<int64_t> rowMajorStrides(ArrayRef<int64_t> dims) {
-  SmallVector<int64_t> strides(dims.size(), 1);
-  for (size_t dim = dims.size(); dim > 1; --dim)
-    strides[dim - 2] = strides[dim - 1] * dims[dim - 1];
-  return strides;
-}
-
-// The strides of the same elements, in the same order, with dimensions `to`
-// instead of `from`; none where they lie at no fixed distances.
-std::optional<SmallVector<int64_t>> viewedStrides(ArrayRef<int64_t> from,
-                                                  ArrayRef<int64_t> strides,
-                                                  ArrayRef<int64_t> to) {
-  SmallVector<int64_t> result(to.size(), 1);
-  size_t dim = to.size();
-  for (size_t last = from.size(); last > 0;) {
-    // A run of dimensions, `elements` in all, each `stride` from the next.
-    int64_t stride = strides[last - 1], elements = from[last - 1];
-    --last;
-    while (last > 0 && (from[last - 1] == 1 || elements == 1 ||
-                        strides[last - 1] == stride * elements)) {
-      if (elements == 1)
-        stride = strides[last - 1];
-      elements *= from[--last];
-    }
-    int64_t taken = 1;
-    while (dim > 0 && taken < elements) {
-      result[--dim] = stride * taken;
-      taken *= to[dim];
-    }
-    if (taken != elements)
-      return std::nullopt;
-  }
-  return result;
-}
-
-// Finds the values that are parts of inputs as these lie in memory: inputs,
-// their slices, and their reshapes where these need no copy.
-MemoryViews findViews(Block &body, const LeadingDims &leading) {
-  MemoryViews views;
-  for (BlockArgument argument : body.getArguments())
-    views[argument] = {argument.getArgNumber(), 0,
-                       rowMajorStrides(rowDims(argument, leading))};
-  for (Operation &op : body) {
-    if (auto slice = dyn_cast<graph::SliceOp>(op)) {
-      auto source = views.find(slice.getInput());
-      if (source == views.end())
-        continue;
-      MemoryView view = source->second;
-      unsigned dim = slice.getDim() - leading.lookup(slice.getInput());
-      view.offset += view.strides[dim] * slice.getBegin();
-      views[slice.getResult()] = view;
-    }
-    if (auto reshape = dyn_cast<graph::ReshapeOp>(op)) {
-      auto source = views.find(reshape.getInput());
-      if (source == views.end())
-        continue;
-      std::optional<SmallVector<int64_t>> strides = viewedStrides(
-          rowDims(reshape.getInput(), leading), source->second.strides,
-          rowDims(reshape.getResult(), leading));
-      if (!strides)
-        continue;
-      MemoryView view = source->second;
-      view.strides = *strides;
-      views[reshape.getResult()] = view;
-    }
-  }
-  return views;
-}
-
-// True when `value` is read only through views of it, or not at all.
-bool isOnlyViewed(Value value, const MemoryViews &views) {
-  return views.contains(value) &&
-         llvm::all_of(value.getUsers(), [&](Operation *user) {
-           return user->getNumResults() == 1 &&
-                  views.contains(user->getResult(0));
-         });
-}
-
-// Memory strides by factor, from those by dimension.
-SmallVector<int64_t> factorStrides(const MemoryView &view,
-                                   const RowValue &value,
-                                   ArrayRef<int64_t> factors) {
-  SmallVector<int64_t> strides(factors.size(), 0);
-  for (auto [covered, dimStride] : llvm::zip_equal(value.dims, view.strides)) {
-    int64_t stride = dimStride;
-    for (unsigned factor : llvm::reverse(covered)) {
-      strides[factor] = stride;
-      stride *= factors[factor];
-    }
-  }
-  return strides;
 }
 
 // L8: the maximum of all tokens is known when every program has run.
@@ -272,32 +181,121 @@ bool spansRow(graph::ReduceOp reduce, const RowShape &shape) {
   });
 }
 
-// The product of the static token dimensions: those of the first result that
-// has tokens, or else of the first such input.
-int64_t staticTokens(graph::RowProgramOp program, const LeadingDims &leading) {
+// The tokens: those of the first result that has some, or else of the first
+// such input.
+void staticTokens(graph::RowProgramOp program, const LeadingDims &leading,
+                  RowShape &shape) {
   SmallVector<Value> candidates(program.getYield().getValues());
   llvm::append_range(candidates, program.getBlock().getArguments());
   Value *found = llvm::find_if(
       candidates, [&](Value value) { return leading.lookup(value) > 0; });
   if (found == candidates.end())
-    return 1;
-  int64_t tokens = 1;
-  for (int64_t dim :
-       tensorType(*found).getShape().take_front(leading.lookup(*found)))
-    tokens *= ShapedType::isDynamic(dim) ? 1 : dim;
-  return tokens;
+    return;
+  shape.tokens = countTokens(
+      tensorType(*found).getShape().take_front(leading.lookup(*found)));
+  shape.staticRows = shape.tokens.known;
+}
+
+// L9: a sum takes its operand whole, which a concatenation is not.
+LogicalResult checkWholeSums(Block &body, const RowShape &shape,
+                             std::string &reason) {
+  for (auto reduce : body.getOps<graph::ReduceOp>()) {
+    if (!reducesWhole(reduce, shape))
+      continue;
+    SmallVector<Value> pending = {reduce.getInput()};
+    while (!pending.empty()) {
+      Value value = pending.pop_back_val();
+      Operation *op = value.getDefiningOp();
+      if (shape.loads.contains(value) || !op || !shape.values.contains(value))
+        continue;
+      if (!shape.isUnrolled(shape.values.find(value)->second))
+        continue;
+      if (isa<graph::ConcatOp, graph::SliceOp>(op))
+        return refuse(reason, "L9: epiq.reduce " +
+                                  stringifyReduceKind(reduce.getKind()) +
+                                  " over " + op->getName().getStringRef() +
+                                  " of computed values, " + typeText(value));
+      llvm::append_range(pending, op->getOperands());
+    }
+  }
+  return success();
+}
+
+// L10: rows by index lie in inputs, and the index has one for each token.
+LogicalResult checkMemory(Block &body, const LeadingDims &leading,
+                          const MemoryViews &views, std::string &reason) {
+  auto check = [&](Value memory, Value index, Value rows) -> LogicalResult {
+    if (!views.contains(memory))
+      return refuse(reason, "L10: " + typeText(memory) +
+                                " is no input, or its rows are not at "
+                                "static distances");
+    unsigned tokens = tensorType(index).getRank();
+    if (leading.lookup(index) != tokens || leading.lookup(rows) != tokens)
+      return refuse(reason, "L10: index " + typeText(index) + " of " +
+                                typeText(memory) +
+                                " has not one row for each token");
+    return success();
+  };
+  for (Operation &op : body) {
+    auto gather = dyn_cast<graph::GatherRowsOp>(op);
+    if (gather &&
+        failed(check(gather.getTable(), gather.getIndex(), gather.getResult())))
+      return failure();
+    auto scatter = dyn_cast<graph::ScatterRowsOp>(op);
+    if (!scatter)
+      continue;
+    if (failed(
+            check(scatter.getBuffer(), scatter.getIndex(), scatter.getRows())))
+      return failure();
+    for (Operation *user : scatter.getResult().getUsers())
+      if (!isa<graph::YieldOp>(user))
+        return refuse(reason, "L10: " + user->getName().getStringRef() +
+                                  " reads what the program stores by index");
+  }
+  return success();
+}
+
+void findScatters(Block &body, const MemoryViews &views, RowShape &shape) {
+  for (auto scatter : body.getOps<graph::ScatterRowsOp>()) {
+    MemoryView view = views.find(scatter.getBuffer())->second;
+    view.index = scatter.getIndex();
+    view.rowStride = view.strides.front();
+    view.strides.erase(view.strides.begin());
+    shape.scatters[scatter.getResult()] =
+        viewByFactor(view, shape.values[scatter.getRows()], shape.factors);
+  }
 }
 
 } // namespace
 
+bool RowShape::isUnrolled(const RowValue &value) const {
+  return llvm::any_of(llvm::seq<unsigned>(0, factors.size()),
+                      [&](unsigned factor) {
+                        return isUnrolled(factor) && value.covers(factor);
+                      });
+}
+
+bool reducesWhole(graph::ReduceOp reduce, const RowShape &shape) {
+  if (reduce.getKind() == graph::ReduceKind::max ||
+      reduce.getKind() == graph::ReduceKind::min)
+    return false;
+  const RowValue &input = shape.values.find(reduce.getInput())->second;
+  return llvm::any_of(reduce.getDims(), [&](int64_t dim) {
+    return llvm::any_of(input.dims[dim - input.leading], [&](unsigned factor) {
+      return shape.isUnrolled(factor);
+    });
+  });
+}
+
 FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
-                                std::string &reason) {
+                                std::string &reason,
+                                std::optional<int64_t> limit) {
   Block &body = program.getBlock();
   if (program.getYield().getValues().empty())
     return refuse(reason, "L1: the program has no result");
   if (failed(checkOps(program, reason)))
     return failure();
-  FailureOr<LeadingDims> leading = findLeadingDims(program, reason);
+  FailureOr<LeadingDims> leading = findLeadingDims(program, limit, reason);
   if (failed(leading) || failed(checkLayouts(program, *leading, reason)))
     return failure();
 
@@ -305,29 +303,27 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
   if (failed(findTensorMaxes(body, *leading, shape, reason)))
     return failure();
   MemoryViews views = findViews(body, *leading);
+  if (failed(checkMemory(body, *leading, views, reason)))
+    return failure();
+  llvm::DenseSet<Value> memory = findMemory(body);
   SmallVector<Value> values;
   auto add = [&](Value value) {
-    if (!isOnlyViewed(value, views))
+    if (!memory.contains(value) && !isOnlyViewed(value, views))
       values.push_back(value);
   };
   llvm::for_each(body.getArguments(), add);
-  for (Operation &op : body) {
-    if (isa<graph::SliceOp>(op) && !views.contains(op.getResult(0)))
-      return refuse(reason, "L3: a slice of a computed value, " +
-                                typeText(op.getOperand(0)) +
-                                ", cannot be part of a row program");
+  for (Operation &op : body)
     llvm::for_each(op.getResults(), add);
-  }
   for (Value value : values)
     shape.width = std::max(shape.width, rowElements(value, *leading));
-  if (failed(factorRow(body, values, *leading, shape, reason)))
+  if (failed(factorRow(body, values, *leading, views, shape, reason)))
     return failure();
 
   for (Value value : values)
     if (auto view = views.find(value); view != views.end())
-      shape.loads[value] = {
-          view->second.input, view->second.offset,
-          factorStrides(view->second, shape.values[value], shape.factors)};
+      shape.loads[value] =
+          viewByFactor(view->second, shape.values[value], shape.factors);
+  findScatters(body, views, shape);
   for (auto reduce : body.getOps<graph::ReduceOp>())
     shape.fullRow |= spansRow(reduce, shape);
   if (!shape.factors.empty())
@@ -341,10 +337,11 @@ FailureOr<RowShape> analyzeRows(graph::RowProgramOp program,
                               Twine(shape.width) + ", more than the " +
                               Twine(kMaxRowWidth) + " of one tile");
 
-  if (failed(checkPacked(program, shape, reason)))
+  if (failed(checkPacked(program, shape, reason)) ||
+      failed(checkWholeSums(body, shape, reason)))
     return failure();
 
-  shape.staticRows = staticTokens(program, *leading);
+  staticTokens(program, *leading, shape);
   return shape;
 }
 

@@ -58,12 +58,35 @@ std::optional<ValueAtoms> regroup(ArrayRef<DimAtoms> from,
   return result;
 }
 
+// The last `size` elements of a dimension, or of each run of so many; none when
+// an atom would be torn.
+std::optional<DimAtoms> innerAtoms(const DimAtoms &dim, int64_t size) {
+  DimAtoms found;
+  for (Atom atom : llvm::reverse(dim)) {
+    if (size == 1)
+      break;
+    if (size % atom.size != 0) {
+      if (atom.size % size != 0)
+        return std::nullopt;
+      atom.size = size;
+    }
+    size /= atom.size;
+    found.insert(found.begin(), atom);
+  }
+  if (size != 1)
+    return std::nullopt;
+  return found;
+}
+
+// The most tiles that a value is written out as.
+constexpr int64_t kMaxUnrolled = 16;
+
 class Factorizer {
 public:
   Factorizer(Block &body, ArrayRef<Value> values, const LeadingDims &leading,
-             RowShape &shape, std::string &reason)
-      : body(body), values(values), leading(leading), shape(shape),
-        reason(reason) {}
+             const MemoryViews &views, RowShape &shape, std::string &reason)
+      : body(body), values(values), leading(leading), views(views),
+        shape(shape), reason(reason) {}
 
   LogicalResult run();
 
@@ -71,10 +94,13 @@ private:
   void seed();
   LogicalResult visit(Operation &op);
   LogicalResult visitReshape(graph::ReshapeOp op);
+  LogicalResult visitPart(Value whole, Value part, unsigned dim);
   void visitReduce(graph::ReduceOp op);
   void visitBroadcast(graph::BroadcastOp op);
   LogicalResult findFactors();
   void describeValues();
+  void unroll(Value whole, unsigned dim, ArrayRef<int64_t> bounds);
+  LogicalResult findUnrolled();
 
   bool isKnown(Value value) const { return atoms.contains(value); }
   void learn(Value value, ValueAtoms found) {
@@ -85,6 +111,7 @@ private:
   Block &body;
   ArrayRef<Value> values;
   const LeadingDims &leading;
+  const MemoryViews &views;
   RowShape &shape;
   std::string &reason;
   DenseMap<Value, ValueAtoms> atoms;
@@ -158,6 +185,13 @@ LogicalResult Factorizer::visit(Operation &op) {
     visitReduce(reduce);
   else if (auto broadcast = dyn_cast<graph::BroadcastOp>(op))
     visitBroadcast(broadcast);
+  else if (auto slice = dyn_cast<graph::SliceOp>(op);
+           slice && !views.contains(slice.getResult()))
+    return visitPart(slice.getInput(), slice.getResult(), slice.getDim());
+  else if (auto concat = dyn_cast<graph::ConcatOp>(op))
+    for (Value input : concat.getInputs())
+      if (failed(visitPart(concat.getResult(), input, concat.getDim())))
+        return failure();
   if (!isElementwise(op))
     return success();
 
@@ -170,6 +204,24 @@ LogicalResult Factorizer::visit(Operation &op) {
   ValueAtoms found = atoms[*known];
   for (Value value : tied)
     learn(value, found);
+  return success();
+}
+
+// A part of `whole` along `dim` starts anew there: its place in the row does
+// not say which part it is.
+LogicalResult Factorizer::visitPart(Value whole, Value part, unsigned dim) {
+  if (!isKnown(whole) || isKnown(part))
+    return success();
+  unsigned place = dim - leading.lookup(whole);
+  ValueAtoms found = atoms[whole];
+  std::optional<DimAtoms> inner =
+      innerAtoms(found[place], rowDims(part, leading)[place]);
+  if (!inner)
+    return refuse(reason, "L2: " + typeText(part) + " is a part of " +
+                              typeText(whole) +
+                              " that has no common factorization with it");
+  found[place] = std::move(*inner);
+  learn(part, std::move(found));
   return success();
 }
 
@@ -211,6 +263,55 @@ void Factorizer::describeValues() {
   }
 }
 
+// Takes apart the factors of a dimension inside of which one of `bounds` lies.
+void Factorizer::unroll(Value whole, unsigned dim, ArrayRef<int64_t> bounds) {
+  const RowValue &value = shape.values.find(whole)->second;
+  int64_t stride = 1;
+  for (unsigned factor : llvm::reverse(value.dims[dim - value.leading])) {
+    stride *= shape.factors[factor];
+    if (llvm::any_of(bounds, [&](int64_t bound) { return bound % stride; }))
+      shape.unrolled[factor] = true;
+  }
+}
+
+// L9: not too many tiles; the outermost factor is never taken apart, since it
+// is what programs and chunks share: there is one of size 1 in its place.
+LogicalResult Factorizer::findUnrolled() {
+  shape.unrolled.assign(shape.factors.size(), false);
+  for (Operation &op : body) {
+    if (auto slice = dyn_cast<graph::SliceOp>(op);
+        slice && !views.contains(slice.getResult()))
+      unroll(slice.getInput(), slice.getDim(),
+             {static_cast<int64_t>(slice.getBegin()),
+              static_cast<int64_t>(slice.getEnd())});
+    auto concat = dyn_cast<graph::ConcatOp>(op);
+    if (!concat)
+      continue;
+    SmallVector<int64_t> bounds = {0};
+    for (Value input : concat.getInputs())
+      bounds.push_back(bounds.back() +
+                       tensorType(input).getDimSize(concat.getDim()));
+    unroll(concat.getResult(), concat.getDim(), bounds);
+  }
+  int64_t tiles = 1;
+  for (auto [factor, size] : llvm::enumerate(shape.factors))
+    tiles *= shape.unrolled[factor] ? size : 1;
+  if (tiles > kMaxUnrolled)
+    return refuse(reason, "L9: slices and concatenations take a row of " +
+                              Twine(shape.width) + " apart into " +
+                              Twine(tiles) + " tiles, more than " +
+                              Twine(kMaxUnrolled));
+  if (shape.unrolled.empty() || !shape.unrolled.front())
+    return success();
+  shape.factors.insert(shape.factors.begin(), 1);
+  shape.unrolled.insert(shape.unrolled.begin(), false);
+  for (auto &[value, described] : shape.values)
+    for (auto &dim : described.dims)
+      for (unsigned &factor : dim)
+        ++factor;
+  return success();
+}
+
 LogicalResult Factorizer::run() {
   seed();
   do {
@@ -228,15 +329,15 @@ LogicalResult Factorizer::run() {
   if (failed(findFactors()))
     return failure();
   describeValues();
-  return success();
+  return findUnrolled();
 }
 
 } // namespace
 
 LogicalResult factorRow(Block &body, ArrayRef<Value> values,
-                        const LeadingDims &leading, RowShape &shape,
-                        std::string &reason) {
-  return Factorizer(body, values, leading, shape, reason).run();
+                        const LeadingDims &leading, const MemoryViews &views,
+                        RowShape &shape, std::string &reason) {
+  return Factorizer(body, values, leading, views, shape, reason).run();
 }
 
 } // namespace epiq::detail

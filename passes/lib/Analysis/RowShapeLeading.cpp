@@ -16,16 +16,17 @@ using namespace mlir;
 
 namespace epiq::detail {
 
-namespace {
-
-// Orders shapes by size when dynamic extents are unknown: more of them first.
-std::pair<unsigned, int64_t> sizeRank(ArrayRef<int64_t> shape) {
-  unsigned dynamic = llvm::count_if(shape, ShapedType::isDynamic);
-  int64_t product = 1;
-  for (int64_t dim : shape)
-    product *= ShapedType::isDynamic(dim) ? 1 : dim;
-  return {dynamic, product};
+// Orders shapes by size where dynamic extents are unknown: more of them first.
+TokenCount countTokens(ArrayRef<int64_t> dims) {
+  TokenCount count;
+  for (int64_t dim : dims) {
+    count.dynamicDims += ShapedType::isDynamic(dim);
+    count.known *= ShapedType::isDynamic(dim) ? 1 : dim;
+  }
+  return count;
 }
+
+namespace {
 
 // The product of `shape`, none when a dimension is dynamic.
 std::optional<int64_t> staticProduct(ArrayRef<int64_t> shape) {
@@ -37,8 +38,10 @@ std::optional<int64_t> staticProduct(ArrayRef<int64_t> shape) {
 
 class LeadingSolver {
 public:
-  LeadingSolver(graph::RowProgramOp program, std::string &reason)
-      : program(program), body(program.getBlock()), reason(reason) {}
+  LeadingSolver(graph::RowProgramOp program, std::optional<int64_t> limit,
+                std::string &reason)
+      : program(program), body(program.getBlock()), limit(limit),
+        memory(findMemory(body)), reason(reason) {}
 
   FailureOr<LeadingDims> solve();
 
@@ -47,6 +50,7 @@ private:
   LogicalResult visit(Operation &op);
   void visitBroadcast(graph::BroadcastOp op);
   LogicalResult visitReshape(graph::ReshapeOp op);
+  void keepLimit();
   LogicalResult checkBroadcast(graph::BroadcastOp op);
   LogicalResult checkTokens();
 
@@ -67,6 +71,11 @@ private:
 
   graph::RowProgramOp program;
   Block &body;
+  std::optional<int64_t> limit;
+  llvm::DenseSet<Value> memory;
+  // Rows of tables, and what is computed from them: each token has its own,
+  // even where there is one token.
+  llvm::DenseSet<Value> indexed;
   std::string &reason;
   LeadingDims leading;
   bool changed = false;
@@ -75,17 +84,30 @@ private:
 };
 
 void LeadingSolver::initialize() {
-  std::pair<unsigned, int64_t> largest{0, 0};
+  TokenCount largest{0, 0};
   for (BlockArgument argument : body.getArguments())
-    largest = std::max(largest, sizeRank(tensorType(argument).getShape()));
+    if (!memory.contains(argument))
+      largest = std::max(largest, countTokens(tensorType(argument).getShape()));
   for (BlockArgument argument : body.getArguments()) {
     unsigned rank = tensorType(argument).getRank();
-    bool isLargest = sizeRank(tensorType(argument).getShape()) == largest;
+    bool isLargest = countTokens(tensorType(argument).getShape()) == largest;
     leading[argument] = isLargest && rank > 0 ? rank - 1 : rank;
   }
   for (Operation &op : body)
     for (Value result : op.getResults())
       leading[result] = tensorType(result).getRank();
+  for (Value value : memory)
+    leading[value] = 0;
+  for (Operation &op : body)
+    if (isa<graph::GatherRowsOp, graph::ScatterRowsOp>(op)) {
+      Value index = op.getOperands().back();
+      leading[index] = tensorType(index).getRank();
+    }
+  for (Operation &op : body)
+    if (isa<graph::GatherRowsOp>(op) ||
+        llvm::any_of(op.getOperands(),
+                     [&](Value operand) { return indexed.contains(operand); }))
+      indexed.insert(op.result_begin(), op.result_end());
   for (auto [index, value] : llvm::enumerate(program.getYield().getValues()))
     if (graph::isMatrixLayout(program.getLayout(index)))
       if (int64_t rank = tensorType(value).getRank())
@@ -93,6 +115,8 @@ void LeadingSolver::initialize() {
 }
 
 bool LeadingSolver::isShared(graph::BroadcastOp op) {
+  if (indexed.contains(op.getInput()))
+    return false;
   ArrayRef<int64_t> from = tensorType(op.getInput()).getShape();
   ArrayRef<int64_t> to = tensorType(op.getResult()).getShape();
   if (from.size() < to.size() || (!to.empty() && from.front() != to.front()))
@@ -108,6 +132,16 @@ bool LeadingSolver::isShared(graph::BroadcastOp op) {
 void LeadingSolver::visitBroadcast(graph::BroadcastOp op) {
   if (isShared(op))
     return lower(op.getInput(), 0);
+  // What is repeated behind a dimension of tokens is repeated along the row.
+  ArrayRef<int64_t> from = tensorType(op.getInput()).getShape();
+  ArrayRef<int64_t> to = tensorType(op.getResult()).getShape();
+  bool differs = indexed.contains(op.getInput());
+  for (unsigned dim = 0; dim < leading[op.getResult()]; ++dim) {
+    if (differs && from[dim] == 1 && to[dim] != 1 &&
+        !ShapedType::isDynamic(to[dim]))
+      lower(op.getResult(), dim);
+    differs |= from[dim] != 1;
+  }
   tie(op.getInput(), op.getResult());
 }
 
@@ -136,7 +170,8 @@ LogicalResult LeadingSolver::visit(Operation &op) {
     return success();
   }
   if (auto reshape = dyn_cast<graph::ReshapeOp>(op))
-    return visitReshape(reshape);
+    return memory.contains(reshape.getResult()) ? success()
+                                                : visitReshape(reshape);
   if (auto reduce = dyn_cast<graph::ReduceOp>(op)) {
     // Taken over all tokens, or over a row that all tokens share.
     if (isTensorMax(reduce)) {
@@ -153,11 +188,36 @@ LogicalResult LeadingSolver::visit(Operation &op) {
     tie(slice.getInput(), slice.getResult());
     return success();
   }
+  if (auto concat = dyn_cast<graph::ConcatOp>(op)) {
+    lower(concat.getResult(), concat.getDim());
+    for (Value input : concat.getInputs())
+      tie(input, concat.getResult());
+    return success();
+  }
+  // A row for each element of the index.
+  if (auto gather = dyn_cast<graph::GatherRowsOp>(op))
+    tie(gather.getIndex(), gather.getResult());
+  if (auto scatter = dyn_cast<graph::ScatterRowsOp>(op))
+    tie(scatter.getIndex(), scatter.getRows());
   if (!isElementwise(op))
     return success();
   for (Value operand : op.getOperands())
     tie(operand, op.getResult(0));
   return success();
+}
+
+// Makes dimensions that count more tokens than there are part of the row.
+void LeadingSolver::keepLimit() {
+  if (!limit)
+    return;
+  for (auto &[value, count] : leading) {
+    ArrayRef<int64_t> dims = tensorType(value).getShape();
+    while (count > 0 && !ShapedType::isDynamic(dims[count - 1]) &&
+           countTokens(dims.take_front(count)).known > *limit) {
+      --count;
+      changed = true;
+    }
+  }
 }
 
 LogicalResult LeadingSolver::checkBroadcast(graph::BroadcastOp op) {
@@ -177,26 +237,29 @@ LogicalResult LeadingSolver::checkBroadcast(graph::BroadcastOp op) {
 // has every result but single numbers.
 LogicalResult LeadingSolver::checkTokens() {
   auto tokensOf = [&](Value value) {
-    return sizeRank(tensorType(value).getShape().take_front(leading[value]));
+    return countTokens(tensorType(value).getShape().take_front(leading[value]));
   };
   auto size = [&](Value value) {
-    return std::make_pair(sizeRank(tensorType(value).getShape()),
+    return std::make_pair(countTokens(tensorType(value).getShape()),
                           leading[value]);
   };
-  ArrayRef<BlockArgument> arguments = body.getArguments();
+  SmallVector<BlockArgument> arguments;
+  for (BlockArgument argument : body.getArguments())
+    if (!memory.contains(argument))
+      arguments.push_back(argument);
   if (arguments.empty())
     return refuse(reason, "L1: the program has no input");
   Value reference = *llvm::max_element(
       arguments, [&](Value a, Value b) { return size(a) < size(b); });
 
-  auto [dynamic, product] = tokensOf(reference);
-  if (product == 0)
+  TokenCount tokens = tokensOf(reference);
+  if (tokens.known == 0)
     return refuse(reason, "L1: " + typeText(reference) + " has no tokens");
-  auto hasTokens = [&, dynamic = dynamic, product = product](Value value) {
-    auto [otherDynamic, otherProduct] = tokensOf(value);
-    if (dynamic > 0)
-      return otherDynamic > 0;
-    return otherDynamic == 0 && otherProduct == product;
+  auto hasTokens = [&](Value value) {
+    TokenCount other = tokensOf(value);
+    if (tokens.dynamicDims > 0)
+      return other.dynamicDims > 0;
+    return other == tokens;
   };
   auto check = [&](Value value) {
     if (hasTokens(value))
@@ -218,7 +281,7 @@ LogicalResult LeadingSolver::checkTokens() {
            staticProduct(tensorType(value).getShape()) == 1;
   };
   for (Value value : program.getYield().getValues())
-    if (!isNumber(value) && failed(check(value)))
+    if (!memory.contains(value) && !isNumber(value) && failed(check(value)))
       return failure();
   return success();
 }
@@ -232,6 +295,7 @@ FailureOr<LeadingDims> LeadingSolver::solve() {
       for (Operation &op : body)
         if (failed(visit(op)))
           return failure();
+      keepLimit();
     } while (changed);
   }
 
@@ -246,8 +310,9 @@ FailureOr<LeadingDims> LeadingSolver::solve() {
 } // namespace
 
 FailureOr<LeadingDims> findLeadingDims(graph::RowProgramOp program,
+                                       std::optional<int64_t> limit,
                                        std::string &reason) {
-  return LeadingSolver(program, reason).solve();
+  return LeadingSolver(program, limit, reason).solve();
 }
 
 } // namespace epiq::detail

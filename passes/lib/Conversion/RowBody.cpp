@@ -15,71 +15,6 @@ using namespace mlir;
 
 namespace epiq {
 
-namespace {
-
-// The scalar that does not change a reduction.
-TypedAttr neutralElement(graph::ReduceKind kind, Type type) {
-  if (auto floatType = dyn_cast<FloatType>(type)) {
-    const llvm::fltSemantics &semantics = floatType.getFloatSemantics();
-    switch (kind) {
-    case graph::ReduceKind::sum:
-      return FloatAttr::get(type, APFloat::getZero(semantics));
-    case graph::ReduceKind::prod:
-      return FloatAttr::get(type, APFloat::getOne(semantics));
-    case graph::ReduceKind::max:
-      return FloatAttr::get(type,
-                            APFloat::getInf(semantics, /*Negative=*/true));
-    case graph::ReduceKind::min:
-      return FloatAttr::get(type, APFloat::getInf(semantics));
-    }
-  }
-  unsigned width = type.getIntOrFloatBitWidth();
-  switch (kind) {
-  case graph::ReduceKind::sum:
-    return IntegerAttr::get(type, APInt::getZero(width));
-  case graph::ReduceKind::prod:
-    return IntegerAttr::get(type, APInt(width, 1));
-  case graph::ReduceKind::max:
-    return IntegerAttr::get(type, APInt::getSignedMinValue(width));
-  case graph::ReduceKind::min:
-    return IntegerAttr::get(type, APInt::getSignedMaxValue(width));
-  }
-  llvm_unreachable("unknown reduction");
-}
-
-Value combine(ImplicitLocOpBuilder &builder, graph::ReduceKind kind, Value a,
-              Value b) {
-  bool isFloat = isa<FloatType>(getElementTypeOrSelf(a));
-  switch (kind) {
-  case graph::ReduceKind::sum:
-    if (isFloat)
-      return arith::AddFOp::create(builder, a, b);
-    return arith::AddIOp::create(builder, a, b);
-  case graph::ReduceKind::prod:
-    if (isFloat)
-      return arith::MulFOp::create(builder, a, b);
-    return arith::MulIOp::create(builder, a, b);
-  case graph::ReduceKind::max:
-    if (isFloat)
-      return arith::MaximumFOp::create(builder, a, b);
-    return arith::MaxSIOp::create(builder, a, b);
-  case graph::ReduceKind::min:
-    if (isFloat)
-      return arith::MinimumFOp::create(builder, a, b);
-    return arith::MinSIOp::create(builder, a, b);
-  }
-  llvm_unreachable("unknown reduction");
-}
-
-// A value that is an absolute value, perhaps widened.
-bool isNonNegative(Value value) {
-  while (auto cast = value.getDefiningOp<arith::ExtFOp>())
-    value = cast.getIn();
-  return value.getDefiningOp<math::AbsFOp>() != nullptr;
-}
-
-} // namespace
-
 Type RowBody::tileType(Value value) const {
   Type element = getElementTypeOrSelf(value);
   if (isUe8m0(element))
@@ -91,7 +26,7 @@ Type RowBody::tileType(Value value) const {
 
 void RowBody::define(Value value, ArrayRef<Value> valueTiles,
                      bool isZeroPadded) {
-  assert(valueTiles.size() == tile.chunks(describe(value)));
+  assert(valueTiles.size() == tile.parts(describe(value)).size());
   tiles[value].assign(valueTiles.begin(), valueTiles.end());
   if (isZeroPadded)
     zeroPadded.insert(value);
@@ -114,21 +49,77 @@ void RowBody::lower(Operation &op) {
     return define(result, lowerReduce(reduce), /*zeroPadded=*/false);
   }
   SmallVector<Value> results;
-  for (unsigned chunk = 0; chunk < tile.chunks(describe(result)); ++chunk)
-    results.push_back(TypeSwitch<Operation *, Value>(&op)
-                          .Case([&](arith::ConstantOp constant) {
-                            return lowerConstant(constant);
-                          })
-                          .Case([&](graph::BroadcastOp broadcast) {
-                            return lowerBroadcast(broadcast, chunk);
-                          })
-                          .Case([&](graph::ReshapeOp reshape) {
-                            return tileIn(chunk, reshape.getInput());
-                          })
-                          .Default([&](Operation *other) {
-                            return lowerElementwise(*other, chunk);
-                          }));
+  for (const RowPart &part : tile.parts(describe(result)))
+    results.push_back(
+        TypeSwitch<Operation *, Value>(&op)
+            .Case([&](arith::ConstantOp constant) {
+              return lowerConstant(constant);
+            })
+            .Case([&](graph::BroadcastOp broadcast) {
+              return lowerBroadcast(broadcast, part);
+            })
+            .Case([&](graph::SliceOp slice) { return lowerSlice(slice, part); })
+            .Case([&](graph::ConcatOp concat) {
+              return lowerConcat(concat, part);
+            })
+            .Case([&](graph::ReshapeOp reshape) {
+              return tileIn(part, reshape.getInput());
+            })
+            .Default([&](Operation *other) {
+              return lowerElementwise(*other, part);
+            }));
   define(result, results, keepsZero(op));
+}
+
+// Which element of an unrolled factor the element `at` of a dimension is in.
+static int64_t indexAlong(unsigned factor, ArrayRef<unsigned> dim, int64_t at,
+                          ArrayRef<int64_t> factors) {
+  int64_t stride = 1;
+  for (unsigned inner : llvm::reverse(dim)) {
+    if (inner == factor)
+      break;
+    stride *= factors[inner];
+  }
+  return at / stride % factors[factor];
+}
+
+// A slice starts and ends with elements of unrolled factors.
+Value RowBody::lowerSlice(graph::SliceOp op, const RowPart &part) {
+  const RowValue &input = describe(op.getInput());
+  const RowValue &result = describe(op.getResult());
+  ArrayRef<unsigned> dim = input.dims[op.getDim() - input.leading];
+  RowPart from = part;
+  for (unsigned factor : dim)
+    if (shape.isUnrolled(factor))
+      from.at[factor] = (result.covers(factor) ? part.at[factor] : 0) +
+                        indexAlong(factor, dim, op.getBegin(), shape.factors);
+  return tileIn(from, op.getInput());
+}
+
+// Each part of the result is a part of one operand.
+Value RowBody::lowerConcat(graph::ConcatOp op, const RowPart &part) {
+  const RowValue &result = describe(op.getResult());
+  unsigned place = op.getDim() - result.leading;
+  int64_t at = 0, stride = 1;
+  for (unsigned factor : llvm::reverse(result.dims[place])) {
+    at += part.at[factor] * stride;
+    stride *= shape.factors[factor];
+  }
+  for (Value input : op.getInputs()) {
+    int64_t size =
+        cast<RankedTensorType>(input.getType()).getDimSize(op.getDim());
+    if (at >= size) {
+      at -= size;
+      continue;
+    }
+    RowPart from = part;
+    ArrayRef<unsigned> dim = describe(input).dims[place];
+    for (unsigned factor : dim)
+      if (shape.isUnrolled(factor))
+        from.at[factor] = indexAlong(factor, dim, at, shape.factors);
+    return tileIn(from, input);
+  }
+  llvm_unreachable("a part of a concatenation is a part of an operand");
 }
 
 Value RowBody::lowerConstant(arith::ConstantOp op) {
@@ -136,159 +127,13 @@ Value RowBody::lowerConstant(arith::ConstantOp op) {
   return tile.constant(splat.getSplatValue<Attribute>(), dims(op.getResult()));
 }
 
-Value RowBody::lowerBroadcast(graph::BroadcastOp op, unsigned chunk) {
+Value RowBody::lowerBroadcast(graph::BroadcastOp op, const RowPart &part) {
   SmallVector<int64_t> wanted = dims(op.getResult());
   if (auto constant = op.getInput().getDefiningOp<arith::ConstantOp>())
     return tile.constant(
         cast<SplatElementsAttr>(constant.getValue()).getSplatValue<Attribute>(),
         wanted);
-  return tile.fit(tileIn(chunk, op.getInput()), wanted);
-}
-
-//===----------------------------------------------------------------------===//
-// Reductions
-//===----------------------------------------------------------------------===//
-
-// The operand of `op` with the neutral element in lanes outside of `factors`.
-Value RowBody::neutralizePadding(graph::ReduceOp op, ArrayRef<unsigned> factors,
-                                 unsigned chunk) {
-  Value source = tileIn(chunk, op.getInput());
-  SmallVector<int64_t> sizes = dims(op.getInput());
-  bool isNeutral = zeroPadded.contains(op.getInput()) &&
-                   (op.getKind() == graph::ReduceKind::sum ||
-                    (op.getKind() == graph::ReduceKind::max &&
-                     isNonNegative(op.getInput())));
-  if (isNeutral)
-    return source;
-  Value mask = tile.factorMask(factors, sizes, chunk);
-  if (!mask)
-    return source;
-  Value neutral = tile.constant(
-      neutralElement(op.getKind(), getElementTypeOrSelf(source)), sizes);
-  return arith::SelectOp::create(builder, mask, source, neutral);
-}
-
-Value RowBody::reduceAxis(Value source, unsigned axis, graph::ReduceKind kind) {
-  auto type = cast<RankedTensorType>(source.getType());
-  SmallVector<int64_t> rest(type.getShape());
-  rest.erase(rest.begin() + axis);
-  Type element = type.getElementType();
-  Type result = rest.empty() ? element : RankedTensorType::get(rest, element);
-  auto reduce = tt::ReduceOp::create(builder, TypeRange{result},
-                                     ValueRange{source}, axis);
-  OpBuilder::InsertionGuard guard(builder);
-  Location loc = builder.getLoc();
-  Block *body = builder.createBlock(&reduce.getCombineOp(), {},
-                                    {element, element}, {loc, loc});
-  Value combined =
-      combine(builder, kind, body->getArgument(0), body->getArgument(1));
-  tt::ReduceReturnOp::create(builder, ValueRange{combined});
-  return reduce.getResult().front();
-}
-
-// Which elements of a tile are there; null for all.
-Value RowBody::existing(Value value, unsigned chunk) {
-  if (tile.countsRows())
-    return tile.loadMask(describe(value), chunk);
-  return lanes.lookup(value);
-}
-
-// The largest element of the rows that this program holds, a scalar. Rows and
-// columns that do not exist count as 0, and no element is less.
-Value RowBody::maximizeTile(graph::ReduceOp op) {
-  const RowValue &input = describe(op.getInput());
-  SmallVector<int64_t> sizes = dims(op.getInput());
-  Value combined;
-  for (unsigned chunk = 0; chunk < tile.chunks(input); ++chunk) {
-    Value part = tileIn(chunk, op.getInput());
-    if (!zeroPadded.contains(op.getInput()))
-      if (Value mask = existing(op.getInput(), chunk)) {
-        Value zero = tile.constant(builder.getF32FloatAttr(0.0), sizes);
-        part = arith::SelectOp::create(builder, mask, part, zero);
-      }
-    combined = combined ? combine(builder, op.getKind(), combined, part) : part;
-  }
-  auto type = dyn_cast<RankedTensorType>(combined.getType());
-  if (!type)
-    return combined;
-  if (type.getRank() > 1)
-    combined = tt::ReshapeOp::create(
-        builder,
-        RankedTensorType::get({type.getNumElements()}, type.getElementType()),
-        combined, /*allow_reorder=*/false, /*efficient_layout=*/false);
-  return reduceAxis(combined, 0, op.getKind());
-}
-
-// Chunks are combined lane by lane, from the first to the last, before lanes
-// are: the order of a sum depends on the chunk's size, and one tile is reduced.
-SmallVector<Value> RowBody::lowerReduce(graph::ReduceOp op) {
-  const RowValue &input = describe(op.getInput());
-  SmallVector<unsigned> factors;
-  for (int64_t dim : op.getDims())
-    llvm::append_range(factors, input.dims[dim - input.leading]);
-  llvm::sort(factors);
-
-  SmallVector<Value> parts;
-  for (unsigned chunk = 0; chunk < tile.chunks(input); ++chunk)
-    parts.push_back(neutralizePadding(op, factors, chunk));
-  if (llvm::is_contained(factors, 0u)) {
-    Value combined = parts.front();
-    for (Value part : llvm::drop_begin(parts))
-      combined = combine(builder, op.getKind(), combined, part);
-    parts = {combined};
-  }
-  for (Value &part : parts)
-    part = reduceFactors(part, dims(op.getInput()), factors, op.getKind());
-  return parts;
-}
-
-// Reduces `factors`, which ascend, of a tile of `sizes`. Neighbouring factors
-// are reduced together, as one axis: the order of a sum is then that of the
-// same row with fewer factors.
-Value RowBody::reduceFactors(Value value, SmallVector<int64_t> sizes,
-                             SmallVector<unsigned> factors,
-                             graph::ReduceKind kind) {
-  while (!factors.empty()) {
-    unsigned last = tile.axis(factors.pop_back_val());
-    unsigned first = last;
-    while (!factors.empty() && tile.axis(factors.back()) + 1 == first)
-      first = tile.axis(factors.pop_back_val());
-
-    // Merge axes first..last; with nothing else left, to one dimension.
-    int64_t merged = 1;
-    SmallVector<int64_t> before(ArrayRef<int64_t>(sizes).take_front(first));
-    SmallVector<int64_t> after(ArrayRef<int64_t>(sizes).drop_front(last + 1));
-    for (unsigned axis = first; axis <= last; ++axis) {
-      merged *= sizes[axis];
-      sizes[axis] = 1;
-    }
-    if (merged == 1)
-      continue;
-    bool isScalar = llvm::all_of(sizes, [](int64_t size) { return size == 1; });
-    SmallVector<int64_t> shape;
-    if (!isScalar)
-      shape = before;
-    unsigned axis = shape.size();
-    shape.push_back(merged);
-    if (!isScalar)
-      llvm::append_range(shape, after);
-    Type element = getElementTypeOrSelf(value);
-    auto type = RankedTensorType::get(shape, element);
-    if (value.getType() != type)
-      value = tt::ReshapeOp::create(builder, type, value,
-                                    /*allow_reorder=*/false,
-                                    /*efficient_layout=*/false);
-    value = reduceAxis(value, axis, kind);
-    if (isScalar)
-      continue;
-    shape.erase(shape.begin() + axis);
-    for (unsigned missing = first; missing <= last; ++missing) {
-      shape.insert(shape.begin() + missing, 1);
-      value = tt::ExpandDimsOp::create(
-          builder, RankedTensorType::get(shape, element), value, missing);
-    }
-  }
-  return value;
+  return tile.fit(tileIn(part, op.getInput()), wanted);
 }
 
 //===----------------------------------------------------------------------===//
@@ -299,8 +144,8 @@ Value RowBody::reduceFactors(Value value, SmallVector<int64_t> sizes,
 // through f32, which is exact from f16 and bf16. What does not fit into e4m3
 // saturates, as in the hardware and in torch from 2.13 on (before, it gave
 // NaN).
-Value RowBody::lowerFloatCast(Operation &op, unsigned chunk) {
-  Value source = tileIn(chunk, op.getOperand(0));
+Value RowBody::lowerFloatCast(Operation &op, const RowPart &part) {
+  Value source = tileIn(part, op.getOperand(0));
   if (isE2m1(getElementTypeOrSelf(op.getResult(0))))
     return source;
   if (isUe8m0(getElementTypeOrSelf(op.getOperand(0))))
@@ -342,7 +187,7 @@ Value RowBody::callLibdevice(StringRef name, ValueRange operands, Type wanted) {
 
 // One over `divisor`, in its shape, if it is a repeated power of two; or null.
 // A product with it has the bits of the quotient.
-Value RowBody::inversePower(Value divisor, unsigned chunk) {
+Value RowBody::inversePower(Value divisor, const RowPart &part) {
   SmallVector<int64_t> wanted = dims(divisor);
   while (isa_and_present<graph::BroadcastOp, graph::ReshapeOp>(
       divisor.getDefiningOp()))
@@ -350,23 +195,23 @@ Value RowBody::inversePower(Value divisor, unsigned chunk) {
   auto scale = divisor.getDefiningOp<arith::ExtFOp>();
   if (!scale || !isUe8m0(getElementTypeOrSelf(scale.getIn())))
     return {};
-  return tile.fit(casts.inverseOfUe8m0(tileIn(chunk, scale.getIn())), wanted);
+  return tile.fit(casts.inverseOfUe8m0(tileIn(part, scale.getIn())), wanted);
 }
 
-Value RowBody::lowerElementwise(Operation &op, unsigned chunk) {
+Value RowBody::lowerElementwise(Operation &op, const RowPart &part) {
   if (isa<arith::ExtFOp, arith::TruncFOp>(op))
-    return lowerFloatCast(op, chunk);
+    return lowerFloatCast(op, part);
   if (auto power = dyn_cast<graph::ToUe8m0Op>(op))
-    return casts.toUe8m0(tileIn(chunk, power.getInput()), power.getRounding(),
+    return casts.toUe8m0(tileIn(part, power.getInput()), power.getRounding(),
                          power.getLess());
   if (isa<arith::DivFOp>(op))
-    if (Value inverse = inversePower(op.getOperand(1), chunk))
-      return arith::MulFOp::create(builder, tileIn(chunk, op.getOperand(0)),
+    if (Value inverse = inversePower(op.getOperand(1), part))
+      return arith::MulFOp::create(builder, tileIn(part, op.getOperand(0)),
                                    inverse);
   Type wanted = tileType(op.getResult(0));
   SmallVector<Value> operands;
   for (Value operand : op.getOperands())
-    operands.push_back(tileIn(chunk, operand));
+    operands.push_back(tileIn(part, operand));
   if (getElementTypeOrSelf(wanted).isF32()) {
     if (isa<arith::DivFOp>(op))
       return tt::PreciseDivFOp::create(builder, wanted, operands[0],

@@ -19,7 +19,7 @@ public:
           RowTile &tile, int64_t target = 90)
       : builder(builder), shape(shape), tile(tile), casts(builder, target) {}
 
-  // Says that `value` is `valueTiles`, one for each chunk that it has.
+  // Says that `value` is `valueTiles`, one for each part that it has.
   // `zeroPadded`: its lanes outside the row are 0.
   void define(mlir::Value value, llvm::ArrayRef<mlir::Value> valueTiles,
               bool zeroPadded);
@@ -49,26 +49,26 @@ private:
   // Zero padding survives an op that gives 0 for operands of 0.
   bool keepsZero(mlir::Operation &op) const;
 
-  // The tile of `value` in a chunk; all chunks share the tile of a value that
-  // does not vary along them.
-  mlir::Value tileIn(unsigned chunk, mlir::Value value) const {
-    llvm::ArrayRef<mlir::Value> known = lookup(value);
-    return known.size() == 1 ? known.front() : known[chunk];
+  // What a part of another value needs of `value`.
+  mlir::Value tileIn(const RowPart &part, mlir::Value value) const {
+    return lookup(value)[tile.find(describe(value), part)];
   }
 
+  mlir::Value lowerSlice(graph::SliceOp op, const RowPart &part);
+  mlir::Value lowerConcat(graph::ConcatOp op, const RowPart &part);
   mlir::Value lowerConstant(mlir::arith::ConstantOp op);
-  mlir::Value lowerBroadcast(graph::BroadcastOp op, unsigned chunk);
-  mlir::Value lowerElementwise(mlir::Operation &op, unsigned chunk);
-  mlir::Value lowerFloatCast(mlir::Operation &op, unsigned chunk);
+  mlir::Value lowerBroadcast(graph::BroadcastOp op, const RowPart &part);
+  mlir::Value lowerElementwise(mlir::Operation &op, const RowPart &part);
+  mlir::Value lowerFloatCast(mlir::Operation &op, const RowPart &part);
   mlir::Value callLibdevice(llvm::StringRef name, mlir::ValueRange operands,
                             mlir::Type wanted);
-  mlir::Value inversePower(mlir::Value divisor, unsigned chunk);
+  mlir::Value inversePower(mlir::Value divisor, const RowPart &part);
   llvm::SmallVector<mlir::Value> lowerReduce(graph::ReduceOp op);
   mlir::Value maximizeTile(graph::ReduceOp op);
-  mlir::Value existing(mlir::Value value, unsigned chunk);
+  mlir::Value existing(mlir::Value value, const RowPart &part);
   mlir::Value neutralizePadding(graph::ReduceOp op,
                                 llvm::ArrayRef<unsigned> factors,
-                                unsigned chunk);
+                                const RowPart &part);
   mlir::Value reduceFactors(mlir::Value value, llvm::SmallVector<int64_t> sizes,
                             llvm::SmallVector<unsigned> factors,
                             graph::ReduceKind kind);

@@ -10,13 +10,17 @@ namespace epiq {
 
 RowPairs::RowPairs(ImplicitLocOpBuilder &builder, const RowShape &shape,
                    RowSchedule schedule, RowTile &tile, Value numRows,
-                   bool padsRows)
+                   bool padsRows, RowGrid grid)
     : builder(builder), shape(shape), tile(tile) {
   if (shape.factors.empty())
     return;
+  last = shape.factors.size() - 1;
+  while (last > 0 && shape.isUnrolled(last))
+    --last;
   pairShape.width = 2 * shape.width;
   pairShape.factors = shape.factors;
-  pairShape.factors.back() *= 2;
+  pairShape.unrolled = shape.unrolled;
+  pairShape.factors[last] *= 2;
   pairShape.columnUnit = pairShape.width / pairShape.factors.front();
   pairShape.fullRow = shape.fullRow;
   // The same tiles as those of a half, said outright: what a schedule leaves
@@ -27,39 +31,43 @@ RowPairs::RowPairs(ImplicitLocOpBuilder &builder, const RowShape &shape,
   int64_t columns = tile.dims(whole)[tile.axis(0)] * shape.columnUnit * 2;
   schedule.chunkCols = schedule.blockCols ? 0 : columns;
   schedule.blockCols *= 2;
-  pairTile.emplace(builder, pairShape, schedule, numRows, padsRows);
+  pairTile.emplace(builder, pairShape, schedule, numRows, padsRows, grid);
 }
 
 bool RowPairs::isHalf(const RowValue &value, const RowView &view) const {
-  if (!pairTile || view.strides.back() != 2 || tile.dims(value).back() < 2)
+  if (!pairTile || view.index || view.strides[last] != 2 ||
+      tile.dims(value)[tile.axis(last)] < 2)
     return false;
-  int64_t last = view.offset | 1;
+  int64_t end = view.offset | 1;
   for (auto [factor, stride] : llvm::enumerate(view.strides)) {
-    if (!value.covers(factor) || stride % 2 != 0)
+    if (shape.isUnrolled(factor))
+      continue;
+    bool isRow = value.covers(factor) || shape.factors[factor] == 1;
+    if (!isRow || stride % 2 != 0)
       return false;
-    last += stride * (shape.factors[factor] - 1);
+    end += stride * (shape.factors[factor] - 1);
   }
-  return last < shape.inputs[view.input].second;
+  return end < shape.inputs[view.input].second;
 }
 
 Value RowPairs::load(const RowAddress &address, const RowValue &value,
-                     const RowView &view, unsigned chunk, Type type) {
+                     const RowView &view, const RowPart &part, Type type) {
   RowView pairs = view;
   pairs.offset -= view.offset % 2;
-  pairs.strides.back() = 1;
+  pairs.strides[last] = 1;
   auto half = [&](const Loaded &loaded) {
     return view.offset % 2 ? loaded.odd : loaded.even;
   };
   for (const Loaded &loaded : known)
-    if (loaded.pairs == pairs && loaded.chunk == chunk &&
+    if (loaded.pairs == pairs && loaded.chunk == part.chunk &&
         loaded.perToken == value.isPerToken())
       return half(loaded);
 
   RowAddress from = address;
   from.offset = pairs.offset;
   from.strides = pairs.strides;
-  Value pointers = pairTile->pointers(from, value, chunk);
-  Value mask = pairTile->loadMask(value, chunk);
+  Value pointers = pairTile->pointers(from, value, part);
+  Value mask = pairTile->loadMask(value, part);
   Value padding;
   if (mask)
     padding =
@@ -72,8 +80,8 @@ Value RowPairs::load(const RowAddress &address, const RowValue &value,
                               /*efficient_layout=*/false);
   Type halfType = RowTile::type(tile.dims(value), type);
   auto split = tt::SplitOp::create(builder, halfType, halfType, row);
-  known.push_back(
-      {pairs, value.isPerToken(), chunk, split.getOutLHS(), split.getOutRHS()});
+  known.push_back({pairs, value.isPerToken(), part.chunk, split.getOutLHS(),
+                   split.getOutRHS()});
   return half(known.back());
 }
 

@@ -13,18 +13,19 @@ namespace epiq {
 
 class RowPairs {
 public:
-  // `tile` is the tile of one half, made with the same `padsRows`.
+  // `tile` is the tile of one half, made with the same `padsRows` and `grid`.
   RowPairs(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
            RowSchedule schedule, RowTile &tile, mlir::Value numRows,
-           bool padsRows);
+           bool padsRows, RowGrid grid);
 
   // Whether `view` is one element of each pair of a row, and fills a row here.
+  // An unrolled factor has no stride in `view`.
   bool isHalf(const RowValue &value, const RowView &view) const;
 
-  // The tile in `chunk` of a half that lies at `address`. `type` is that of the
+  // The tile in `part` of a half that lies at `address`. `type` is that of the
   // elements in memory.
   mlir::Value load(const RowAddress &address, const RowValue &value,
-                   const RowView &view, unsigned chunk, mlir::Type type);
+                   const RowView &view, const RowPart &part, mlir::Type type);
 
 private:
   struct Loaded {
@@ -38,7 +39,8 @@ private:
   mlir::ImplicitLocOpBuilder &builder;
   const RowShape &shape;
   RowTile &tile;
-  // The row of pairs: its innermost factor is twice as long.
+  // The innermost factor that is not unrolled; that of pairs is twice as long.
+  unsigned last = 0;
   RowShape pairShape;
   std::optional<RowTile> pairTile;
   llvm::SmallVector<Loaded> known;

@@ -43,27 +43,85 @@ void RowStore::store(Value pointer, graph::Layout layout, const RowValue &value,
     strides[factor] = width;
     width *= packed.factor(factor);
   }
-  LayoutAddress address = LayoutAddress::get(layout, width);
-  if (address.isLinear())
-    storeLinear(pointer, address, value, tiles, packed, strides);
-  else
-    storePadded(pointer, address, value, tiles, strides, width);
-}
-
-void RowStore::storeLinear(Value pointer, const LayoutAddress &layout,
-                           const RowValue &value, ArrayRef<Value> tiles,
-                           RowTile &valueTile, ArrayRef<int64_t> strides) {
+  LayoutAddress place = LayoutAddress::get(layout, width);
+  if (!place.isLinear())
+    return storePadded(pointer, place, value, tiles, strides, width);
   RowAddress address;
   address.pointer = pointer;
-  address.constantRowStride = layout.row[0].stride;
-  address.strides.assign(strides.begin(), strides.end());
-  if (layout.column[0].scaled)
-    address.strideScale = paddedRows(layout);
-  for (auto [chunk, stored] : llvm::enumerate(tiles)) {
-    Value pointers = valueTile.pointers(address, value, chunk);
-    tt::StoreOp::create(builder, TypeRange{}, pointers, stored,
-                        valueTile.storeMask(value, chunk));
+  address.constantRowStride = place.row[0].stride;
+  address.strides = strides;
+  if (place.column[0].scaled)
+    address.strideScale = paddedRows(place);
+  if (isPair(address, value))
+    return storePairs(address, value, tiles, /*isStored=*/{});
+  storeLinear(address, value, tiles, packed);
+}
+
+void RowStore::scatter(Value pointer, const RowView &view, Value index,
+                       const RowValue &value, ArrayRef<Value> tiles) {
+  Type wide = builder.getI64Type();
+  auto tensor = dyn_cast<RankedTensorType>(index.getType());
+  if (tensor)
+    wide = tensor.clone(wide);
+  if (index.getType() != wide)
+    index = arith::ExtSIOp::create(builder, wide, index);
+  RowAddress address;
+  address.pointer = pointer;
+  address.offset = view.offset;
+  address.constantRowStride = view.rowStride;
+  address.strides = view.strides;
+  address.index = index;
+  Value zero = tile.constant(builder.getI64IntegerAttr(0),
+                             tensor ? tensor.getShape() : ArrayRef<int64_t>());
+  Value isStored =
+      arith::CmpIOp::create(builder, arith::CmpIPredicate::sge, index, zero);
+  if (isPair(address, value))
+    return storePairs(address, value, tiles, isStored);
+  storeLinear(address, value, tiles, tile, isStored);
+}
+
+void RowStore::storeLinear(const RowAddress &address, const RowValue &value,
+                           ArrayRef<Value> tiles, RowTile &valueTile,
+                           Value isStored) {
+  for (auto [part, stored] : llvm::zip_equal(valueTile.parts(value), tiles)) {
+    RowAddress from = address;
+    for (unsigned factor = 0; factor < part.at.size(); ++factor)
+      from.offset += part.at[factor] * address.strides[factor];
+    Value pointers = valueTile.pointers(from, value, part);
+    Value mask = valueTile.storeMask(value, part);
+    if (isStored)
+      mask =
+          valueTile.both(mask, valueTile.fit(isStored, valueTile.dims(value)));
+    tt::StoreOp::create(builder, TypeRange{}, pointers, stored, mask);
   }
+}
+
+// Whether two tiles of `value` interleave in memory.
+bool RowStore::isPair(const RowAddress &address, const RowValue &value) const {
+  if (!pairTile || address.strideScale)
+    return false;
+  unsigned last = shape.factors.size() - 1;
+  return value.covers(last) && address.strides[last] == 1 &&
+         value.covers(last - 1) && address.strides[last - 1] == 2 &&
+         tile.dims(value)[tile.axis(last - 1)] > 1;
+}
+
+// Stored alone, each would be one short store an element.
+void RowStore::storePairs(const RowAddress &address, const RowValue &value,
+                          ArrayRef<Value> tiles, Value isStored) {
+  SmallVector<Value> joined;
+  for (unsigned even = 0; even < tiles.size(); even += 2) {
+    auto half = cast<RankedTensorType>(tiles[even].getType());
+    SmallVector<int64_t> sizes(half.getShape());
+    sizes.push_back(2);
+    Value pairs = tt::JoinOp::create(
+        builder, RankedTensorType::get(sizes, half.getElementType()),
+        tiles[even], tiles[even + 1]);
+    joined.push_back(tt::ReshapeOp::create(
+        builder, RowTile::type(pairTile->dims(value), half.getElementType()),
+        pairs, /*allow_reorder=*/false, /*efficient_layout=*/false));
+  }
+  storeLinear(address, value, joined, *pairTile, isStored);
 }
 
 Value RowStore::paddedRows(const LayoutAddress &layout) {
@@ -107,9 +165,9 @@ void RowStore::storePadded(Value pointer, const LayoutAddress &layout,
                    [](const LayoutTerm &term) { return term.scaled; }))
     scale = paddedRows(layout);
 
-  for (unsigned chunk = 0; chunk < tiles.size(); ++chunk) {
-    Value stored = tiles[chunk];
-    Value column = tile.columnIndex(strides, value, chunk);
+  for (auto [part, tileOfPart] : llvm::zip_equal(tile.parts(value), tiles)) {
+    Value stored = tileOfPart;
+    Value column = tile.columnIndex(strides, value, part);
     auto below = [&](int64_t limit) -> Value {
       return arith::CmpIOp::create(
           builder, arith::CmpIPredicate::slt, column,
@@ -121,8 +179,8 @@ void RowStore::storePadded(Value pointer, const LayoutAddress &layout,
     Value inRow;
     if (!factors.empty()) {
       mask = tile.both(
-          mask, tile.factorMask(ArrayRef(factors).drop_front(), dims, chunk));
-      if (tile.isPadded(factors.front(), chunk)) {
+          mask, tile.factorMask(ArrayRef(factors).drop_front(), dims, part));
+      if (tile.isPadded(factors.front(), part)) {
         mask = tile.both(mask, below(paddedWidth));
         if (paddedWidth != width)
           inRow = below(width);

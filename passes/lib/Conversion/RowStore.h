@@ -13,19 +13,29 @@ namespace epiq {
 // it.
 class RowStore {
 public:
-  // `numRows`: the kernel's number of rows, i32.
+  // `numRows`: the kernel's number of rows, i32. `pairTile`: the same tile with
+  // the innermost factor not unrolled, if that has two elements.
   RowStore(mlir::ImplicitLocOpBuilder &builder, const RowShape &shape,
-           RowTile &tile, mlir::Value numRows)
-      : builder(builder), shape(shape), tile(tile), numRows(numRows) {}
+           RowTile &tile, mlir::Value numRows, RowTile *pairTile = nullptr)
+      : builder(builder), shape(shape), tile(tile), numRows(numRows),
+        pairTile(pairTile) {}
 
-  // `tiles`: one for each chunk of `value`, elements as they lie in memory.
+  // `tiles`: one for each part of `value`, elements as they lie in memory.
   void store(mlir::Value pointer, graph::Layout layout, const RowValue &value,
              llvm::ArrayRef<mlir::Value> tiles);
 
+  // Stores the rows where `view` says. `index`: their numbers there, a tile of
+  // integers; a row with a negative one is not stored.
+  void scatter(mlir::Value pointer, const RowView &view, mlir::Value index,
+               const RowValue &value, llvm::ArrayRef<mlir::Value> tiles);
+
 private:
-  void storeLinear(mlir::Value pointer, const LayoutAddress &layout,
-                   const RowValue &value, llvm::ArrayRef<mlir::Value> tiles,
-                   RowTile &valueTile, llvm::ArrayRef<int64_t> strides);
+  void storeLinear(const RowAddress &address, const RowValue &value,
+                   llvm::ArrayRef<mlir::Value> tiles, RowTile &valueTile,
+                   mlir::Value isStored = {});
+  bool isPair(const RowAddress &address, const RowValue &value) const;
+  void storePairs(const RowAddress &address, const RowValue &value,
+                  llvm::ArrayRef<mlir::Value> tiles, mlir::Value isStored);
   void storePadded(mlir::Value pointer, const LayoutAddress &layout,
                    const RowValue &value, llvm::ArrayRef<mlir::Value> tiles,
                    llvm::ArrayRef<int64_t> strides, int64_t width);
@@ -43,6 +53,7 @@ private:
   const RowShape &shape;
   RowTile &tile;
   mlir::Value numRows;
+  RowTile *pairTile;
 };
 
 } // namespace epiq

@@ -1,6 +1,6 @@
 //===- RowTile.cpp - The tile of a row program in Triton IR ---------------===//
-// Row offsets are i64 and scalar where they can be, column offsets i32: a row
-// is short, a tensor may not be.
+// The sizes of its tensors, and which lanes exist. RowTileAddress.cpp says
+// where they lie.
 //===----------------------------------------------------------------------===//
 
 #include "RowTile.h"
@@ -74,27 +74,65 @@ LogicalResult RowTile::check(const RowShape &shape, RowSchedule schedule,
                   " splits a row of " + Twine(shape.width) +
                   " into more than " + Twine(kMaxChunks) + " chunks");
   int64_t elements = schedule.blockRows * outerTileSize(shape, schedule);
-  for (int64_t factor : llvm::drop_begin(shape.factors, !shape.factors.empty()))
-    elements *= llvm::PowerOf2Ceil(factor);
+  for (unsigned factor = 1; factor < shape.factors.size(); ++factor)
+    if (!shape.isUnrolled(factor))
+      elements *= llvm::PowerOf2Ceil(shape.factors[factor]);
   if (elements > kMaxTileElements)
     return refuse("L7: a tile of " + Twine(elements) + " elements exceeds " +
                   Twine(kMaxTileElements));
   return success();
 }
 
+int64_t RowTile::programsOfRow(const RowShape &shape, RowSchedule schedule) {
+  if (!schedule.blockCols)
+    return 1;
+  return llvm::divideCeil(shape.factors.front(),
+                          outerTileSize(shape, schedule));
+}
+
 RowTile::RowTile(ImplicitLocOpBuilder &builder, const RowShape &shape,
-                 RowSchedule schedule, Value numRows, bool padsRows)
-    : builder(builder), factorSizes(shape.factors), schedule(schedule),
-      numRows(numRows), padsRows(padsRows),
+                 RowSchedule schedule, Value numRows, bool padsRows,
+                 RowGrid grid)
+    : builder(builder), factorSizes(shape.factors), unrolled(shape.unrolled),
+      schedule(schedule), numRows(numRows), grid(grid), padsRows(padsRows),
       hasRows(llvm::any_of(shape.inputs,
                            [](auto input) { return input.first > 0; })) {
-  for (int64_t factor : factorSizes)
-    tileSizes.push_back(llvm::PowerOf2Ceil(factor));
+  if (!this->grid.columns && !factorSizes.empty())
+    this->grid.columns = programsOfRow(shape, schedule);
+  unrolled.resize(factorSizes.size(), false);
+  for (auto [factor, size] : llvm::enumerate(factorSizes))
+    tileSizes.push_back(unrolled[factor] ? 1 : llvm::PowerOf2Ceil(size));
   if (tileSizes.empty())
     return;
   tileSizes.front() = outerTileSize(shape, schedule);
   if (!isCut())
     numChunks = llvm::divideCeil(factorSizes.front(), tileSizes.front());
+}
+
+SmallVector<RowPart> RowTile::parts(const RowValue &value) const {
+  SmallVector<RowPart> parts;
+  for (unsigned chunk = 0; chunk < (value.covers(0) ? numChunks : 1); ++chunk)
+    parts.push_back({chunk, SmallVector<int64_t>(factorSizes.size(), 0)});
+  for (unsigned factor = 0; factor < factorSizes.size(); ++factor) {
+    if (!unrolled[factor] || !value.covers(factor))
+      continue;
+    SmallVector<RowPart> finer;
+    for (const RowPart &part : parts)
+      for (int64_t at = 0; at < factorSizes[factor]; ++at) {
+        finer.push_back(part);
+        finer.back().at[factor] = at;
+      }
+    parts = std::move(finer);
+  }
+  return parts;
+}
+
+unsigned RowTile::find(const RowValue &value, const RowPart &part) const {
+  unsigned number = value.covers(0) && numChunks > 1 ? part.chunk : 0;
+  for (unsigned factor = 0; factor < factorSizes.size(); ++factor)
+    if (unrolled[factor] && value.covers(factor))
+      number = number * factorSizes[factor] + part.at[factor];
+  return number;
 }
 
 void RowTile::halve(unsigned factor) {
@@ -118,17 +156,21 @@ Type RowTile::type(ArrayRef<int64_t> dims, Type element) {
   return RankedTensorType::get(dims, element);
 }
 
-bool RowTile::isPadded(unsigned factor, unsigned chunk) const {
+bool RowTile::isPadded(unsigned factor, const RowPart &part) const {
+  if (unrolled[factor])
+    return false;
   if (factor == 0 && isCut())
     return factorSizes[0] % tileSize(0) != 0;
   if (factor == 0)
-    return (chunk + 1) * tileSize(0) > factorSizes[0];
+    return (part.chunk + 1) * tileSize(0) > factorSizes[0];
   return factorSizes[factor] != tileSize(factor);
 }
 
 int64_t RowTile::coveredSize(unsigned factor) const {
   if (factor == 0 && isCut())
     return llvm::alignTo(factorSizes[0], tileSize(0));
+  if (unrolled[factor])
+    return factorSizes[factor];
   return tileSize(factor) * (factor == 0 ? numChunks : 1);
 }
 
@@ -190,9 +232,13 @@ Value RowTile::program() {
 
 // Which part of its row the program has.
 Value RowTile::columnProgram() {
-  if (!columnProgramId)
+  if (columnProgramId)
+    return columnProgramId;
+  columnProgramId =
+      arith::RemSIOp::create(builder, program(), i32(grid.columns));
+  if (grid.first)
     columnProgramId =
-        arith::RemSIOp::create(builder, program(), i32(programsOfRow()));
+        arith::SubIOp::create(builder, columnProgramId, i32(grid.first));
   return columnProgramId;
 }
 
@@ -201,8 +247,8 @@ Value RowTile::rowStart() {
   if (firstRow)
     return firstRow;
   firstRow = program();
-  if (isCut())
-    firstRow = arith::DivSIOp::create(builder, firstRow, i32(programsOfRow()));
+  if (isCut() || grid.columns > 1)
+    firstRow = arith::DivSIOp::create(builder, firstRow, i32(grid.columns));
   if (hasRowAxis())
     firstRow =
         arith::MulIOp::create(builder, firstRow, i32(schedule.blockRows));
@@ -227,10 +273,10 @@ Value RowTile::both(Value a, Value b) {
 }
 
 Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
-                          unsigned chunk) {
+                          const RowPart &part) {
   Value mask;
   for (unsigned factor : factors) {
-    if (!isPadded(factor, chunk))
+    if (!isPadded(factor, part))
       continue;
     Value index = range(axis(factor), tileSize(factor));
     SmallVector<int64_t> own(rank(), 1);
@@ -240,7 +286,7 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
           arith::MulIOp::create(builder, columnProgram(), i32(tileSize(0)));
       index = arith::AddIOp::create(builder, fit(first, own), index);
     }
-    int64_t before = factor == 0 ? chunk * tileSize(0) : 0;
+    int64_t before = factor == 0 ? part.chunk * tileSize(0) : 0;
     Value limit =
         constant(builder.getI32IntegerAttr(factorSizes[factor] - before), own);
     Value inside =
@@ -250,13 +296,13 @@ Value RowTile::factorMask(ArrayRef<unsigned> factors, ArrayRef<int64_t> dims,
   return mask;
 }
 
-Value RowTile::loadMask(const RowValue &value, unsigned chunk) {
+Value RowTile::loadMask(const RowValue &value, const RowPart &part) {
   SmallVector<int64_t> sizes = dims(value);
   SmallVector<unsigned> covered;
   for (unsigned factor = 0; factor < factorSizes.size(); ++factor)
     if (value.covers(factor))
       covered.push_back(factor);
-  Value mask = factorMask(covered, sizes, chunk);
+  Value mask = factorMask(covered, sizes, part);
   if (!value.isPerToken())
     return mask;
   return both(rowMask(numRows, sizes), mask);
@@ -282,8 +328,8 @@ Value RowTile::firstProgramMask(const RowValue &value) {
   return fit(first, dims(value));
 }
 
-Value RowTile::storeMask(const RowValue &value, unsigned chunk) {
-  Value mask = both(loadMask(value, chunk), firstProgramMask(value));
+Value RowTile::storeMask(const RowValue &value, const RowPart &part) {
+  Value mask = both(loadMask(value, part), firstProgramMask(value));
   if (value.isPerToken() || !hasRows)
     return mask;
   // All tokens share it: the first row's program stores it.
@@ -294,136 +340,6 @@ Value RowTile::storeMask(const RowValue &value, unsigned chunk) {
   Value first =
       arith::CmpIOp::create(builder, arith::CmpIPredicate::eq, index, zero);
   return both(mask, fit(first, dims(value)));
-}
-
-Value RowTile::columnIndex(ArrayRef<int64_t> strides, const RowValue &value,
-                           unsigned chunk) {
-  SmallVector<int64_t> sizes = dims(value);
-  Value columns = offsets(strides, value);
-  Value start;
-  if (value.covers(0) && isCut())
-    start = arith::MulIOp::create(builder, columnProgram(),
-                                  i32(tileSize(0) * strides[0]));
-  else if (value.covers(0) && chunk > 0)
-    start = i32(chunk * tileSize(0) * strides[0]);
-  if (!columns)
-    return fit(start ? start : i32(0), sizes);
-  columns = fit(columns, sizes);
-  if (!start)
-    return columns;
-  return arith::AddIOp::create(builder, fit(start, sizes), columns);
-}
-
-// The offset of the tile's first element, i64; null for 0.
-Value RowTile::startOffset(const RowAddress &address, const RowValue &value,
-                           unsigned chunk) {
-  Value total;
-  auto add = [&](Value term) {
-    total =
-        total ? arith::AddIOp::create(builder, total, term).getResult() : term;
-  };
-  if (value.isPerToken() && (address.rowStride || address.constantRowStride)) {
-    rowStart();
-    Value stride = address.rowStride;
-    if (!stride && address.constantRowStride == 1)
-      add(rowStart64);
-    else
-      add(arith::MulIOp::create(builder, rowStart64,
-                                stride ? stride
-                                       : i64(address.constantRowStride)));
-  }
-  if (isCut() && value.covers(0)) {
-    Value first =
-        arith::ExtSIOp::create(builder, builder.getI64Type(), columnProgram());
-    Value start = arith::MulIOp::create(builder, first,
-                                        i64(tileSize(0) * address.strides[0]));
-    if (address.strideScale)
-      start = arith::MulIOp::create(builder, start, address.strideScale);
-    add(start);
-  }
-  int64_t offset = address.offset;
-  if (chunk > 0) {
-    int64_t before = chunk * tileSize(0) * address.strides[0];
-    if (address.strideScale)
-      add(arith::MulIOp::create(builder, i64(before), address.strideScale));
-    else
-      offset += before;
-  }
-  if (offset)
-    add(i64(offset));
-  return total;
-}
-
-// Offsets of the tile's elements from its first, but for the rows; i32.
-Value RowTile::offsets(ArrayRef<int64_t> strides, const RowValue &value) {
-  SmallVector<int64_t> sizes(rank(), 1);
-  Value total;
-  // Innermost first, so that partial sums are as small as they can be.
-  for (unsigned factor = factorSizes.size(); factor-- > 0;) {
-    if (!value.covers(factor) || tileSize(factor) == 1)
-      continue;
-    Value term = range(axis(factor), tileSize(factor));
-    if (strides[factor] != 1) {
-      SmallVector<int64_t> own(rank(), 1);
-      own[axis(factor)] = tileSize(factor);
-      term = arith::MulIOp::create(
-          builder, term,
-          constant(builder.getI32IntegerAttr(strides[factor]), own));
-    }
-    sizes[axis(factor)] = tileSize(factor);
-    total = total ? arith::AddIOp::create(builder, fit(term, sizes),
-                                          fit(total, sizes))
-                        .getResult()
-                  : term;
-  }
-  return total;
-}
-
-Value RowTile::firstPointer(const RowAddress &address, const RowValue &value,
-                            unsigned chunk) {
-  Value pointer = address.pointer;
-  if (Value start = startOffset(address, value, chunk))
-    return tt::AddPtrOp::create(builder, pointer.getType(), pointer, start);
-  return pointer;
-}
-
-Value RowTile::pointers(const RowAddress &address, const RowValue &value,
-                        unsigned chunk) {
-  Value pointer = firstPointer(address, value, chunk);
-  auto move = [&](Value offset, ArrayRef<int64_t> sizes) {
-    Value base = fit(pointer, sizes);
-    pointer =
-        tt::AddPtrOp::create(builder, base.getType(), base, fit(offset, sizes));
-  };
-  auto widen = [&](Value offset) -> Value {
-    Type type = builder.getI64Type();
-    if (auto tensor = dyn_cast<RankedTensorType>(offset.getType()))
-      type = tensor.clone(type);
-    return arith::ExtSIOp::create(builder, type, offset);
-  };
-  auto scaled = [&](Value offset, Value scale) -> Value {
-    auto tensor = cast<RankedTensorType>(offset.getType());
-    return arith::MulIOp::create(builder, offset,
-                                 fit(scale, tensor.getShape()));
-  };
-
-  SmallVector<int64_t> sizes = dims(value);
-  if (hasRowAxis() && value.isPerToken()) {
-    SmallVector<int64_t> own(rank(), 1);
-    own[0] = schedule.blockRows;
-    Value rows = widen(range(0, schedule.blockRows));
-    if (address.rowStride)
-      rows = scaled(rows, address.rowStride);
-    else if (address.constantRowStride != 1)
-      rows = scaled(rows, i64(address.constantRowStride));
-    move(rows, own);
-  }
-  if (Value columns = offsets(address.strides, value)) {
-    if (address.strideScale)
-      columns = scaled(widen(columns), address.strideScale);
-    move(columns, sizes);
-  }
-  return fit(pointer, sizes);
 }
 
 } // namespace epiq

@@ -147,6 +147,65 @@ LogicalResult SliceOp::verify() {
   return verifyShape(*this, expected);
 }
 
+LogicalResult ConcatOp::verify() {
+  if (getInputs().empty())
+    return emitOpError() << "concatenates nothing";
+  RankedTensorType first = rankedType(getInputs().front());
+  auto dim = static_cast<int64_t>(getDim());
+  if (dim < 0 || dim >= first.getRank())
+    return emitOpError() << "dim " << dim << " is not a dimension of " << first;
+  SmallVector<int64_t> expected(first.getShape());
+  expected[dim] = 0;
+  for (Value input : getInputs()) {
+    RankedTensorType type = rankedType(input);
+    bool fits = type.getElementType() == first.getElementType() &&
+                type.getRank() == first.getRank() && !type.isDynamicDim(dim);
+    for (int64_t other = 0; fits && other < type.getRank(); ++other)
+      fits = other == dim || type.getDimSize(other) == first.getDimSize(other);
+    if (!fits)
+      return emitOpError() << type << " does not fit beside " << first;
+    expected[dim] += type.getDimSize(dim);
+  }
+  if (rankedType(getResult()).getElementType() != first.getElementType())
+    return emitOpError() << "result of " << first << " is "
+                         << getResult().getType();
+  return verifyShape(*this, expected);
+}
+
+namespace {
+
+// The rows that `index` names: its shape, then that of one row of `table`.
+SmallVector<int64_t> indexedShape(RankedTensorType table,
+                                  RankedTensorType index) {
+  SmallVector<int64_t> shape(index.getShape());
+  llvm::append_range(shape, table.getShape().drop_front());
+  return shape;
+}
+
+} // namespace
+
+LogicalResult GatherRowsOp::verify() {
+  RankedTensorType table = rankedType(getTable());
+  if (table.getRank() == 0)
+    return emitOpError() << "table " << table << " has no rows";
+  if (rankedType(getResult()).getElementType() != table.getElementType())
+    return emitOpError() << "result of " << table << " is "
+                         << getResult().getType();
+  return verifyShape(*this, indexedShape(table, rankedType(getIndex())));
+}
+
+LogicalResult ScatterRowsOp::verify() {
+  RankedTensorType buffer = rankedType(getBuffer());
+  RankedTensorType rows = rankedType(getRows());
+  if (buffer.getRank() == 0)
+    return emitOpError() << "buffer " << buffer << " has no rows";
+  auto expected = RankedTensorType::get(
+      indexedShape(buffer, rankedType(getIndex())), buffer.getElementType());
+  if (rows != expected)
+    return emitOpError() << "rows should be " << expected << ", got " << rows;
+  return success();
+}
+
 LogicalResult TransposeOp::verify() {
   RankedTensorType source = rankedType(getInput());
   ArrayRef<int64_t> perm = getPerm();

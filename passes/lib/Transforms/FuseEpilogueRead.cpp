@@ -201,6 +201,15 @@ FailureOr<Epilogue> readEpilogue(graph::RowProgramOp program,
   if (failed(rows))
     return failure();
   epilogue.rows = std::move(*rows);
+  if (llvm::is_contained(epilogue.rows.unrolled, true))
+    return because(reason, "E9: the epilogue takes rows apart by slices or "
+                           "concatenations of what it computes"),
+           failure();
+  if (!epilogue.rows.scatters.empty() ||
+      llvm::any_of(epilogue.rows.loads,
+                   [](const auto &load) { return load.second.index; }))
+    return because(reason, "E9: the epilogue reads or stores rows by index"),
+           failure();
   for (unsigned output = 0; output < numOutputs; ++output) {
     if (output < epilogue.rows.inputs.size() &&
         epilogue.rows.inputs[output].first != 0)

@@ -8,7 +8,7 @@
 #include "Outline.h"
 #include "Raise.h"
 
-#include "epiq/Analysis/RowShape.h"
+#include "epiq/Analysis/RowSegments.h"
 #include "epiq/Graph/Graph.h"
 #include "epiq/Passes.h"
 
@@ -72,6 +72,10 @@ std::string describeSeed(Operation *op) {
     return composite.getFormatAttr()
                ? "quantize(" + describe(composite.getFormatAttr()) + ")"
                : "quantize";
+  if (auto scatter = dyn_cast<ScatterRowsOp>(op))
+    return "write(" +
+           elementName(getElementTypeOrSelf(scatter.getRows().getType())) +
+           " rows by index)";
   Value cast = isa<RelayoutOp>(op) ? op->getOperand(0) : op->getResult(0);
   return "cast(" + elementName(getElementTypeOrSelf(cast.getType())) + ")";
 }
@@ -114,6 +118,16 @@ void report(const Seed &seed, ArrayRef<Seed> seeds) {
       remark << "; not further: " << first.broken;
     return;
   }
+  // Its rows come from elsewhere: it shares the launch of others, or is left to
+  // torch, which is no loss.
+  if (isa<ScatterRowsOp>(seed.op)) {
+    std::string why = seed.broken.empty() ? seed.blocked : seed.broken;
+    if (seed.group)
+      emitRemark(seed.op->getLoc()) << "fused: " << what << " into the launch";
+    else if (!why.empty())
+      emitRemark(seed.op->getLoc()) << "left alone: " << what << ": " << why;
+    return;
+  }
   std::string why = first.broken.empty() ? first.blocked : first.broken;
   emitRemark(seed.op->getLoc())
       << "not fused: " << what << ": " << (why.empty() ? seed.blocked : why);
@@ -154,9 +168,8 @@ std::optional<Refusal> checkKernel(const Group &group) {
   OpBuilder nowhere(boundary.ops.front()->getContext());
   OwningOpRef<RowProgramOp> program(
       buildProgram(nowhere, group, boundary, "candidate"));
-  OwningOpRef<RowProgramOp> normal = normalizeRowProgram(*program);
   std::string reason;
-  if (failed(analyzeRows(*normal, reason)))
+  if (failed(planRows(*program, reason)))
     return Refusal{reason};
   return std::nullopt;
 }
@@ -182,7 +195,7 @@ struct GroupPass : impl::GroupBase<GroupPass> {
       else
         grouper.splitAll();
       for (const Seed &seed : grouper.seeds)
-        if (isQuantization(seed.op))
+        if (isQuantization(seed.op) || isa<ScatterRowsOp>(seed.op))
           report(seed, grouper.seeds);
       for (const std::unique_ptr<Group> &group : grouper.groups)
         outline(*group, programName(*group, fuse, index++));

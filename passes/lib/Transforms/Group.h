@@ -25,7 +25,8 @@ struct Group {
   RowDomain domain;
 };
 
-// A quantization or the amax of one, and what became of it.
+// A quantization, the amax of one or a store of rows by index, and what became
+// of it.
 struct Seed {
   mlir::Operation *op;
   Group *group = nullptr;
@@ -70,6 +71,7 @@ private:
   // Grows the groups that `check` refuses again, asking it at each step: the
   // producers that it refuses, and those beyond, are left out.
   void prune();
+  void dropCopies();
   Group *ownerOf(mlir::Operation *op) const { return owner.lookup(op); }
 
   mlir::Block &block;

@@ -118,7 +118,8 @@ std::optional<Refusal> Grouper::tryMerge(Group &group, Group &other) {
 }
 
 std::optional<Refusal> Grouper::start(Operation *op, Group &group) {
-  group.anchor = isAmax(op) ? op->getOperand(0) : op->getResult(0);
+  bool readsAnchor = isAmax(op) || isa<ScatterRowsOp>(op);
+  group.anchor = readsAnchor ? op->getOperand(0) : op->getResult(0);
   auto type = cast<RankedTensorType>(group.anchor.getType());
   if (type.getRank() == 0)
     return refuse("F6: ", type, " has no row");
@@ -228,12 +229,32 @@ void Grouper::mergeSiblings() {
 
 void Grouper::growAll() {
   for (Operation &op : block)
-    if (isQuantization(&op) || isAmax(&op))
+    if (isQuantization(&op) || isAmax(&op) || isa<ScatterRowsOp>(op))
       seeds.push_back({&op});
   for (Seed &seed : seeds)
     grow(seed);
   mergeSiblings();
   prune();
+  dropCopies();
+}
+
+// A store by index of what others compute would only move the copy.
+void Grouper::dropCopies() {
+  auto computes = [](const Group &group) {
+    return llvm::any_of(group.ops, [&](Operation *op) {
+      if (isFree(op) || isa<ScatterRowsOp, GatherRowsOp>(op))
+        return false;
+      Value result = op->getResult(0);
+      return isQuantization(op) || isAmax(op) ||
+             (group.domain.isRowLike(result) && group.domain.width(result) > 1);
+    });
+  };
+  for (Seed &seed : seeds)
+    if (seed.group && !computes(*seed.group))
+      seed.group = nullptr;
+  llvm::erase_if(groups, [&](const std::unique_ptr<Group> &group) {
+    return !computes(*group);
+  });
 }
 
 void Grouper::grow(Seed &seed) {

@@ -38,8 +38,8 @@ int64_t staticElements(Value value) {
 // A widened scale: narrower than `ops` compute, and all that is read outside of
 // the value that it widens. A kernel for the cast alone would cost more.
 bool isWidenedScale(Operation *op, const OpSet &ops) {
-  if (!isa<arith::ExtFOp>(op) ||
-      !ops.contains(op->getOperand(0).getDefiningOp()))
+  Operation *scale = op->getOperand(0).getDefiningOp();
+  if (!isa<arith::ExtFOp>(op) || !ops.contains(scale) || isFree(scale))
     return false;
   bool isNarrow = llvm::any_of(ops, [&](Operation *other) {
     return staticElements(other->getResult(0)) >

@@ -6,7 +6,7 @@ it cannot take this use of the op; the node is then imported as an opaque one.
 
 from __future__ import annotations
 
-from epiq.frontend.ops import constants, functions, pointwise, reductions, views
+from epiq.frontend.ops import constants, functions, indexing, pointwise, reductions, views
 from epiq.frontend.ops.table import EMITTERS, Scope
 
-__all__ = ["EMITTERS", "Scope", "constants", "functions", "pointwise", "reductions", "views"]
+__all__ = ["EMITTERS", "Scope", "constants", "functions", "indexing", "pointwise", "reductions", "views"]

@@ -12,13 +12,18 @@
 namespace epiq {
 
 // The first `lead` dimensions of a value count tokens and the others are the
-// row of one token; or all tokens share the value.
+// row of one token; or all tokens share the value; or it is memory that rows
+// are taken from, or put into, by index.
 struct RowSplit {
-  bool uniform = false;
+  enum class Kind { rows, shared, memory };
+  Kind kind = Kind::rows;
   unsigned lead = 0;
 
-  static RowSplit rows(unsigned lead) { return {false, lead}; }
-  static RowSplit shared() { return {true, 0}; }
+  static RowSplit rows(unsigned lead) { return {Kind::rows, lead}; }
+  static RowSplit shared() { return {Kind::shared, 0}; }
+  static RowSplit memory() { return {Kind::memory, 0}; }
+  bool isRows() const { return kind == Kind::rows; }
+  bool isMemory() const { return kind == Kind::memory; }
 };
 
 // Gives every value of some ops its split, so that all of them are rows of the

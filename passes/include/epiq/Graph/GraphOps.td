@@ -76,6 +76,64 @@ def Epiq_TransposeOp : Epiq_Op<"transpose", [Pure, SameOperandsAndResultElementT
   let hasVerifier = 1;
 }
 
+def Epiq_ConcatOp : Epiq_Op<"concat", [Pure]> {
+  let summary = "Tensors next to one another along one dimension";
+  let description = [{
+    ```mlir
+    %y = epiq.concat %a, %b dim 1 : tensor<?x64xf32>, tensor<?x64xf32> to tensor<?x128xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs, I64Attr:$dim);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $inputs `dim` $dim attr-dict `:` type($inputs) `to` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Rows by index
+//===----------------------------------------------------------------------===//
+
+def Epiq_GatherRowsOp : Epiq_Op<"gather_rows", [Pure]> {
+  let summary = "The rows of a table that an index names";
+  let description = [{
+    Row `index[i]` of the table, its first dimension counting rows, for each
+    element i of the index. An index must name a row.
+    ```mlir
+    %c = epiq.gather_rows %table[%positions]
+        : tensor<4096x64xbf16>[tensor<?xi64>] to tensor<?x64xbf16>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$table, TensorOf<[I32, I64]>:$index);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $table `[` $index `]` attr-dict `:` type($table) `[` type($index) `]` `to` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Epiq_ScatterRowsOp : Epiq_Op<"scatter_rows", [Pure, AllTypesMatch<["buffer", "result"]>]> {
+  let summary = "A buffer with some of its rows replaced";
+  let description = [{
+    The buffer, its first dimension counting rows, with row `index[i]` replaced
+    by row i of `rows`. A row whose index is negative is left out; no two rows
+    have the same index. In a row program the buffer is an input, and the result
+    is the same memory after the run.
+    ```mlir
+    %c = epiq.scatter_rows %k into %cache[%slots]
+        : tensor<?x8x128xbf16> into tensor<4096x8x128xbf16>[tensor<?xi64>]
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$rows, AnyRankedTensor:$buffer,
+                       TensorOf<[I32, I64]>:$index);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $rows `into` $buffer `[` $index `]` attr-dict `:` type($rows) `into` type($buffer) `[` type($index) `]`
+  }];
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Layout: the same tensor, placed otherwise in memory
 //===----------------------------------------------------------------------===//
@@ -196,7 +254,7 @@ def Epiq_CompositeOp : Epiq_RegionOp<"composite"> {
   let description = [{
     The body is the exact arithmetic of the graph, so a name never changes bits.
     Names: `rms_norm`, `layer_norm`, `silu`, `silu_mul`, `gelu`, `gelu_mul`,
-    `swiglu`, `relu2`, `quantize`, and `amax` for the maximum of a tensor that its
+    `swiglu`, `relu2`, `rope`, `quantize`, and `amax` for the maximum of a tensor that its
     quantization starts from. `format` describes a `quantize`; `eps` a norm.
     ```mlir
     %q = epiq.composite "quantize" (%x, %scale)

@@ -1,0 +1,77 @@
+"""Attention inputs as servers and models spell them: rotary embedding, quantization, cache write."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+E4M3 = torch.float8_e4m3fn
+HEADS, KV_HEADS, HEAD_DIM = 4, 2, 32
+BLOCKS, BLOCK_SIZE, POSITIONS = 8, 4, 64
+
+
+def rotate_chunks(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Neox style, as vLLM's PyTorch code has it. cos, sin: (T, D / 2)."""
+    lo, hi = x.chunk(2, -1)
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    return torch.cat((lo * cos - hi * sin, hi * cos + lo * sin), -1)
+
+
+def rotate_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Neox style, as transformers has it: cos and sin are repeated for both halves."""
+    cos, sin = (torch.cat((part, part), -1).unsqueeze(-2) for part in (cos, sin))
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Interleaved style, as GPT-J has it."""
+    even, odd = x[..., ::2], x[..., 1::2]
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
+
+
+STYLES = {"chunks": rotate_chunks, "half": rotate_half, "pairs": rotate_pairs}
+
+
+def quantized(x: Tensor, scale: Tensor) -> Tensor:
+    return (x.float() / scale).clamp(-448, 448).to(E4M3)
+
+
+def rope_cache(
+    style: str,
+    qkv: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    slots: Tensor,
+    scale: Tensor,
+) -> Tensor:
+    """Rotates q and k by `table[positions]`, cos beside sin, quantizes q, stores k and v in a paged cache."""
+    q, k, v = qkv.split([HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM], -1)
+    cos, sin = table[positions].chunk(2, -1)
+    q = STYLES[style](q.view(-1, HEADS, HEAD_DIM), cos, sin)
+    k = STYLES[style](k.view(-1, KV_HEADS, HEAD_DIM), cos, sin)
+    v = v.view(-1, KV_HEADS, HEAD_DIM)
+    for cache, rows in ((key_cache, k), (value_cache, v)):
+        stored = quantized(rows, scale) if cache.dtype == E4M3 else rows
+        cache.view(-1, KV_HEADS, HEAD_DIM)[slots] = stored
+    return quantized(q, scale)
+
+
+def rope_inputs(num_tokens: int, cache_dtype: torch.dtype = torch.bfloat16) -> list[Tensor]:
+    """qkv, positions, table, caches, slots (distinct, in no order), scale."""
+    generator = torch.Generator().manual_seed(num_tokens)
+    width = (HEADS + 2 * KV_HEADS) * HEAD_DIM
+    angles = torch.rand(POSITIONS, HEAD_DIM // 2, generator=generator) * 6.28
+    cache = torch.randn(BLOCKS, BLOCK_SIZE, KV_HEADS, HEAD_DIM, generator=generator).to(cache_dtype)
+    return [
+        torch.randn(num_tokens, width, generator=generator).bfloat16(),
+        torch.randint(0, POSITIONS, (num_tokens,), generator=generator),
+        torch.cat((angles.cos(), angles.sin()), -1).bfloat16(),
+        cache,
+        cache.clone(),
+        torch.randperm(BLOCKS * BLOCK_SIZE, generator=generator)[:num_tokens],
+        torch.tensor(0.02),
+    ]
