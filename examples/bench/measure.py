@@ -81,6 +81,13 @@ def _flush_buffer() -> Tensor:
 
 def time_graphs(runs: Mapping[str, Callable[[], None]], *, rounds: int, flush: bool) -> dict[str, Timing]:
     """Times each of `runs` once a round, in turn, after two rounds that do not count."""
+    return {name: Timing.of(times) for name, times in round_times(runs, rounds=rounds, flush=flush).items()}
+
+
+def round_times(
+    runs: Mapping[str, Callable[[], None]], *, rounds: int, flush: bool
+) -> dict[str, list[float]]:
+    """The microseconds of each round, in order: those of one round belong together."""
     events: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {name: [] for name in runs}
     for index in range(-2, rounds):
         if index % _ROUNDS_AT_ONCE == 0:
@@ -97,10 +104,7 @@ def time_graphs(runs: Mapping[str, Callable[[], None]], *, rounds: int, flush: b
             if index >= 0:
                 events[name].append((start, end))
     torch.cuda.synchronize()
-    return {
-        name: Timing.of([start.elapsed_time(end) * 1e3 for start, end in pairs])
-        for name, pairs in events.items()
-    }
+    return {name: [start.elapsed_time(end) * 1e3 for start, end in pairs] for name, pairs in events.items()}
 
 
 def time_host(runs: Mapping[str, Callable[[], None]], *, rounds: int) -> dict[str, Timing]:

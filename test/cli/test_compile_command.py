@@ -49,6 +49,31 @@ def test_a_function_to_both_targets(tmp_path):
     assert ".target sm_100a" in ptx.read_text()
 
 
+LINEAR = """
+import torch, epiq
+def linear_quantize(x, w):
+    return epiq.quantize(torch.nn.functional.linear(x, w), epiq.formats.FP8_GROUP128)
+def inputs():
+    return tuple(torch.empty(s, dtype=torch.bfloat16, device="meta") for s in ((16, 512), (1024, 512)))
+"""
+
+
+def test_a_product_to_both_targets(tmp_path):
+    source, out = tmp_path / "linear.py", tmp_path / "out"
+    source.write_text(LINEAR)
+    options = ["--target", "sm_90a", "--target", "sm_100a", "--out", str(out)]
+    result = runner.invoke(app, ["compile", f"{source}:linear_quantize", *options])
+    assert result.exit_code == 0, result.output
+    for kind, target, dot in (
+        ("triton", "sm_90a", "wgmma.mma_async"),
+        ("triton", "sm_100a", "tcgen05.mma"),
+        ("gluon", "sm_90a", "wgmma.mma_async"),
+    ):
+        assert dot in (out / f"mm_epiq_quantize_1024.{kind}.{target}.ptx").read_text()
+    rows = [line.split() for line in result.output.splitlines() if line.startswith("mm_epiq")]
+    assert [row[4] for row in rows if len(row) > 5] == ["0", "0", "0"], result.output
+
+
 def test_triton_ir(tmp_path):
     source, out = tmp_path / "scale.ttir", tmp_path / "out"
     source.write_text(KERNEL)

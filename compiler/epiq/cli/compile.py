@@ -42,6 +42,7 @@ def compile_(
 def _compile_function(spec: str, targets: list[Target], out: Path) -> None:
     from epiq.cli.user_code import load_user_code
     from epiq.cli.write_levels import kernels_table, write_kernels, write_stages
+    from epiq.cli.write_products import write_products
     from epiq.frontend import capture
     from epiq.report import report_of
     from epiq.report.text import render
@@ -54,7 +55,7 @@ def _compile_function(spec: str, targets: list[Target], out: Path) -> None:
     if not report.kernels:
         console.print(Text(f"compile: nothing to fuse in {spec}; wrote {len(stages)} files to {out}"))
         return
-    written = write_kernels(graphs, out, targets)
+    written = [*write_kernels(graphs, out, targets), *write_products(graphs, out, targets)]
     console.print(kernels_table(written))
     count = len(list(out.rglob("*.*")))
     console.print(Text(f"compile: {len(written)} kernels for {_names(targets)}; {count} files in {out}"))

@@ -204,7 +204,7 @@ def _group(plan: Plan, found: _Found, sources: Sequence[Source], keep: bool, mod
         kernels = producer.kernels(tile, stand_ins, plan.fakes[0].device.type)
     assert isinstance(plan.kernel, Kernel), "a plan is joined once"
     tail = _tail(plan.kernel, split)
-    parts = Parts(producer, plan.kernel, found.places, split, tile, tail)
+    parts = Parts(producer, plan.kernel, found.places, split, tile, tail, tuple(stand_ins))
     return register(ProducedGroup(parts, kernels, mode))
 
 

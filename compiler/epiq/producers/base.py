@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 from torch.fx import Node
 
+from epiq.codegen import Compiled, Target
 from epiq.producers.tile import TileProgram
 
 # Computes a fused kernel: the producer's inputs, the tile program's further inputs and its outputs, each of
@@ -66,5 +67,10 @@ class Producer(Protocol):
         inputs: on the meta device. Raises: ProducerError, P6, where there is none.
         """
 
-    def compile_ahead(self, tile: TileProgram, inputs: Sequence[Tensor], target: Any) -> Any:
-        """The first kernel that `target` has, compiled (codegen.Compiled) without a GPU."""
+    def compile_ahead(
+        self, tile: TileProgram, inputs: Sequence[Tensor], target: Target
+    ) -> list[tuple[str, Compiled]]:
+        """The kernels that a GPU would try first, one of a kind, compiled without one; each with its name.
+
+        inputs: on the meta device.
+        """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from epiq.codegen import Target
+from epiq.codegen import Compiled, Target
 from epiq.errors import EpiqError
 from epiq.kernels.configs import SMS, Config, ranked, resolve
 from epiq.kernels.operands import BLOCK, Operands, check_operands, check_pair
@@ -19,6 +20,7 @@ from epiq.producers.base import FusedKernel, Reading
 from epiq.producers.errors import ProducerError
 from epiq.producers.tile import TileProgram, dtype_of
 
+log = logging.getLogger("epiq")
 aten = torch.ops.aten
 _HALVES = (torch.bfloat16, torch.float16)
 # How _scaled_mm_v2 numbers its scales: (of a, of b). Others are not computed by our kernels.
@@ -113,17 +115,24 @@ class Product:
             raise ProducerError(f"P6: {refusals[0] if refusals else 'no config is for such a product'}")
         return found
 
-    def compile_ahead(self, tile: TileProgram, inputs: Sequence[Tensor], target: Target) -> Any:
+    def compile_ahead(
+        self, tile: TileProgram, inputs: Sequence[Tensor], target: Target
+    ) -> list[tuple[str, Compiled]]:
         operands = self.operands(inputs, tile.form)
-        refusals: list[Exception] = []
+        found: dict[str, tuple[str, Compiled]] = {}
+        extra, outputs = _stand_ins(tile, operands)
         for config in ranked(operands, "cuda" if target.arch == _GLUON_ARCH else "cpu"):
-            extra, outputs = _stand_ins(tile, operands)
-            config = resolve(config, operands, SMS)
+            if config.kernel in found:
+                continue
+            resolved = resolve(config, operands, SMS)
             try:
-                return compile_into(operands, config, tile.epilogue(run_of(config)), extra, outputs, target)
+                epilogue = tile.epilogue(run_of(config))
+                compiled = compile_into(operands, resolved, epilogue, extra, outputs, target)
             except (EpiqError, ValueError) as error:
-                refusals.append(error)
-        raise refusals[0] if refusals else ProducerError("P6: no config is for such a product")
+                log.info("%s is left out: %s", config, error)
+                continue
+            found[config.kernel] = (str(config), _as_compiled(compiled, target))
+        return list(found.values())
 
     def operands(self, inputs: Sequence[Tensor], form: str) -> Operands:
         """The tensors as the kernels take them. Raises: ValueError for what they do not take."""
@@ -171,6 +180,14 @@ def _filled(value: Any, inputs: Sequence[Tensor]) -> Any:
     if isinstance(value, dict):
         return {name: _filled(item, inputs) for name, item in value.items()}
     return value
+
+
+def _as_compiled(kernel: Any, target: Target) -> Compiled:
+    """What was compiled as ours; Triton's own class is what it makes of Gluon."""
+    if isinstance(kernel, Compiled):
+        return kernel
+    asm, metadata = kernel.asm, kernel.metadata._asdict()
+    return Compiled(metadata["name"], target, asm["ttgir"], asm["ptx"], asm["cubin"], metadata, kernel.hash)
 
 
 def _moved(value: Any, moved: Mapping[int, int]) -> Any:

@@ -29,7 +29,7 @@ class Parts:
 
     whole: the row program. produced: numbers of its inputs that are the producer's results. split: the
     program in two; where its head keeps the producer's result, the group returns that as well. tile: the head
-    as an epilogue. tail: a kernel for the rest.
+    as an epilogue. tail: a kernel for the rest. stand_ins: meta tensors like the producer's inputs.
     """
 
     producer: Producer
@@ -38,6 +38,7 @@ class Parts:
     split: Split
     tile: TileProgram
     tail: Kernel | None
+    stand_ins: tuple[Tensor, ...]
 
 
 class ProducedGroup:
