@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_cases import FP8, Sequence, check, heads, paged, reference, same_bits, stacked
+from attention_reference import FP8, Sequence, check, heads, paged, reference, same_bits, stacked
 
 import epiq
 from epiq.formats import FP8_GROUP64, FP8_GROUP128, FP8_PER_TOKEN, FP8_STATIC

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_cases import FP8, check, paged, reference, same_bits, stacked
+from attention_reference import FP8, check, paged, reference, same_bits, stacked
 
 import epiq
 from epiq.attention.operands import Mask, Options

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from attention_cases import FP8, Sequence, check, heads, reference, same_bits, stacked
+from attention_reference import FP8, Sequence, check, heads, reference, same_bits, stacked
 
 import epiq
 from epiq.errors import UnsupportedError

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from epiq.attention import prefill
-from epiq.attention.configs import Config, candidates
+from epiq.attention.configs import Config, candidates, packed
+from epiq.attention.gluon import check_gluon, run_gluon
 from epiq.attention.launch import descriptor, launch, specialize
 from epiq.attention.operands import HEAD_DIMS, Mask, Operands, Options, check_operands
 from epiq.attention.outputs import Output, output_of
-from epiq.errors import UnsupportedError
-from epiq.fuse import Epilogue, FusionError, Specialization
+from epiq.errors import EpiqError
+from epiq.fuse import Epilogue, Specialization
 
 log = logging.getLogger("epiq")
 
@@ -86,7 +87,7 @@ def attention(
     if operands.k.shape[1] == 0:
         output.fill()
         return output.given()
-    _run_first(operands, [config] if config else configs_of(operands), output)
+    _run_first(operands, [[config]] if config else configs_of(operands), output)
     return output.given()
 
 
@@ -97,39 +98,65 @@ def softmax_scale(scale: float | None, q: Tensor) -> float:
     return 1.0 / math.sqrt(q.shape[-1])
 
 
-def configs_of(operands: Operands) -> Iterator[Config]:
-    """What the table has for these operands, the best first."""
+def configs_of(operands: Operands, device_type: str | None = None) -> Iterator[Iterable[Config]]:
+    """What the table has for these operands on such a device, by default their own; the best first.
+
+    Each with one head in a tile first, then with more of them, for groups of values that span heads.
+    """
     fp8 = operands.q.dtype.itemsize == 1
-    on_gpu = operands.q.device.type == "cuda"
-    return candidates("prefill", fp8, operands.head_dim, operands.v_dim, operands.group, on_gpu)
+    on_gpu = (device_type or operands.q.device.type) == "cuda"
+    queries = operands.heads * operands.sequences * operands.max_tokens
+    for config in candidates("prefill", fp8, operands.head_dim, operands.v_dim, queries, on_gpu):
+        yield packed(config, operands.group)
 
 
-def _run_first(operands: Operands, configs: Any, output: Output) -> None:
+def _run_first(operands: Operands, configs: Iterable[Iterable[Config]], output: Output) -> None:
     """With the first config whose kernel can have this epilogue.
 
-    Raises: FusionError, UnsupportedError: the first one.
+    Raises: FusionError, UnsupportedError: that of the last kernel with one head in a tile.
     """
+    refused: Exception | None = None
+    for packs in configs:
+        _, refused = first_that_fits(packs, lambda config: run(operands, config, output))
+        if refused is None:
+            return
+    assert refused is not None, "a table without a rule"
+    raise refused
+
+
+def first_that_fits(
+    configs: Iterable[Config], attempt: Callable[[Config], Any]
+) -> tuple[Config | None, Exception | None]:
+    """The first config that `attempt` does not refuse, or why it refused the first."""
     refused: Exception | None = None
     for config in configs:
         try:
-            run(operands, config, output)
-            return
-        except (FusionError, UnsupportedError) as error:
-            # More heads in a tile only help where a group spans them.
-            if isinstance(error, FusionError) and error.rule != "E5":
-                raise
+            attempt(config)
+            return config, None
+        except (EpiqError, ValueError) as error:
             log.info("%s is left out: %s", config, error)
             refused = refused or error
-    assert refused is not None, "a table without a rule"
-    raise refused
+            # More heads in a tile only help where a group spans them.
+            if getattr(error, "rule", "") != "E5":
+                break
+    return None, refused
 
 
 def run(operands: Operands, config: Config, output: Output) -> None:
     """Attention with this config, on the operands' device."""
     if config.kernel == "gluon":
-        raise UnsupportedError("the Gluon kernel is not here yet")
+        run_gluon(operands, config, output)
+        return
     kernel, grid, arguments, constants = call(operands, config)
     launch(kernel, grid, arguments, constants, output)
+
+
+def check(operands: Operands, config: Config, output: Output) -> None:
+    """Raises: where `run` would refuse the epilogue; needs no GPU, tensors may be on the meta device."""
+    if config.kernel == "gluon":
+        check_gluon(operands, config, output)
+    else:
+        specialized(operands, config, output)
 
 
 def specialized(operands: Operands, config: Config, output: Output) -> Specialization:

@@ -11,6 +11,7 @@ from typing import Any
 
 TABLE = Path(__file__).parent / "hopper.json"
 KERNELS = ("triton", "gluon")
+_MOST_PACKED = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Config:
                 f"got {self.block_m} and {self.block_n}"
             )
 
+    def __str__(self) -> str:
+        """`triton 128x64, 8 warps, 3 stages, 2 heads a tile`."""
+        text = (
+            f"{self.kernel} {self.block_m}x{self.block_n}, {self.num_warps} warps, {self.num_stages} stages"
+        )
+        return text + (f", {self.pack} heads a tile" if self.pack > 1 else "")
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -61,20 +69,31 @@ def _table() -> tuple[tuple[dict[str, Any], Config], ...]:
 
 
 def candidates(
-    form: str, fp8: bool, head_dim: int, v_dim: int, group: int, on_gpu: bool = False
+    form: str, fp8: bool, head_dim: int, v_dim: int, queries: int, on_gpu: bool = False
 ) -> Iterator[Config]:
-    """The table's configs for "prefill" or "paged" in its order, each with more heads in a tile after it.
-    Gluon's are for a GPU."""
+    """The table's configs for "prefill" or "paged", those for so many queries first; Gluon's for a GPU only.
+
+    queries: of all heads and sequences, which say how many tiles there are.
+    """
     dtype, widest = "fp8" if fp8 else "half", max(head_dim, v_dim)
+    found = []
     for rule, config in _table():
-        if rule["form"] != form or rule["dtype"] not in (dtype, "any") or widest > rule["max_dim"]:
+        fits = widest in rule["dims"] if "dims" in rule else widest <= rule["max_dim"]
+        if rule["form"] != form or rule["dtype"] not in (dtype, "any") or not fits:
             continue
-        if config.kernel == "gluon" and (not on_gpu or widest not in rule["dims"] or head_dim != v_dim):
+        if config.kernel == "gluon" and (not on_gpu or head_dim != v_dim):
             continue
+        found.append((rule.get("max_queries", queries) < queries, rule.get("max_dim", widest), config))
+    # The sort keeps the table's order where there is nothing to choose by.
+    nearest = min((dim for _, dim, config in found if config.kernel == "triton"), default=widest)
+    found = [each for each in found if each[2].kernel == "gluon" or each[1] == nearest]
+    for _, _, config in sorted(found, key=lambda each: (each[2].kernel != "gluon", each[0])):
         yield config
-        pack = 2 * config.pack
-        while config.kernel == "triton" and form == "prefill" and pack <= 8 and group % pack == 0:
-            yield replace(config, pack=pack)
-            pack *= 2
-        if config.kernel == "triton":
-            return
+
+
+def packed(config: Config, group: int) -> Iterator[Config]:
+    """`config`, and with more heads in a tile, as far as they share keys."""
+    pack = config.pack
+    while pack <= _MOST_PACKED and group % pack == 0:
+        yield replace(config, pack=pack)
+        pack *= 2

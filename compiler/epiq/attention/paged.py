@@ -106,7 +106,8 @@ class Plan:
 def config_of(operands: PagedOperands) -> Config:
     """What the table has for these operands."""
     fp8 = operands.k.dtype.itemsize == 1
-    return next(candidates("paged", fp8, operands.head_dim, operands.v_dim, operands.group))
+    queries = operands.heads * operands.tokens
+    return next(candidates("paged", fp8, operands.head_dim, operands.v_dim, queries))
 
 
 def plans(operands: PagedOperands, config: Config) -> Iterator[Plan]:

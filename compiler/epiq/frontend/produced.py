@@ -92,14 +92,14 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
 
 def _last_producer(plan: Plan, positions: dict[Node, int]) -> Node | None:
     """The last producer, in whatever form, that a program reads, itself or a view of it."""
-    found = [node for source in plan.sources if (node := _base(source.node)) and _is_producer(node)]
+    found = [node for source in plan.sources if (node := _producer_of(source.node))]
     return max(found, key=lambda node: positions[node], default=None)
 
 
-def _base(node: Node | None) -> Node | None:
-    """What a node is a view of."""
-    while node is not None and is_view(node) and isinstance(node.args[0], Node):
-        node = node.args[0]
+def _producer_of(node: Node | None) -> Node | None:
+    """The node itself or what it is a view of, where that is a producer."""
+    while node is not None and not _is_producer(node):
+        node = node.args[0] if is_view(node) and isinstance(node.args[0], Node) else None
     return node
 
 
@@ -154,7 +154,7 @@ def _join(
         raise
     if group.keeps:
         plan.redirected[len(plan.fakes) - 1] = [found.nodes[0]]
-    plan.absorbed = list(found.nodes)
+    plan.absorbed = [*found.nodes, *found.reading.within]
     plan.kernel = group
     plan.op = produced_op
     return group

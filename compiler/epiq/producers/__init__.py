@@ -15,7 +15,8 @@ epilogue in IR (tile.py). The row programs and their legality rules are those of
 A row program stays apart from the producer of its input where
   P1  the kernels do not compute the producer in this form: dtypes, scales, layouts, batches
   P2  it reads only a part of the result, or not as rows
-  P3  another node reads the result and feeds the program, or memory is written between the two
+  P3  another node reads the result and feeds the program, or reads a step on the way to it, or memory is
+      written between the two
   P4  another node reads one of two results that would be made side by side
   P5  a reduction spans the row, of which a tile has a part, and nothing could be computed before it
   P6  no kernel can take the epilogue: a rule E1 to E9 of `epiq-fuse-epilogue`, for each config

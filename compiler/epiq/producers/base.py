@@ -30,11 +30,16 @@ class FusedKernel:
 
 @dataclass(frozen=True)
 class Reading:
-    """An FX node as a producer. inputs: the nodes of its tensors, in the order of `Producer.library`."""
+    """An FX node as a producer.
+
+    inputs: the nodes of its tensors, in the order of `Producer.library`. within: nodes between those and
+    `node` that the producer computes too and nothing else reads.
+    """
 
     node: Node
     producer: Producer
     inputs: tuple[Node, ...]
+    within: tuple[Node, ...] = ()
 
 
 class Producer(Protocol):

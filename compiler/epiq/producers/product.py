@@ -18,7 +18,7 @@ from epiq.kernels.operands import BLOCK, Operands, check_operands, check_pair
 from epiq.kernels.product import compile_into, run_into, run_of, sms_of, specialize_into
 from epiq.producers.base import FusedKernel, Reading
 from epiq.producers.errors import ProducerError
-from epiq.producers.tile import TileProgram, dtype_of
+from epiq.producers.tile import TileProgram, stand_in
 
 log = logging.getLogger("epiq")
 aten = torch.ops.aten
@@ -200,20 +200,11 @@ def _stand_ins(tile: TileProgram, operands: Operands) -> tuple[dict[str, Tensor]
     """The epilogue's further inputs and its outputs, by name, on the meta device."""
     rows = operands.m
     specs = tile.program.inputs[tile.num_produced :]
-    extra = [_stand_in(spec, rows) for spec in specs]
+    extra = [stand_in(spec, rows) for spec in specs]
     if tile.with_bias:
         extra.insert(0, torch.empty(operands.n, dtype=tile.bias_dtype, device="meta"))
-    outputs = [_stand_in(spec, rows) for spec in tile.program.outputs]
+    outputs = [stand_in(spec, rows) for spec in tile.program.outputs]
     return dict(zip(tile.input_names, extra, strict=True)), outputs
-
-
-def _stand_in(spec: Any, rows: int) -> Tensor:
-    if not spec.row_like:
-        return torch.empty(spec.row_width, dtype=dtype_of(spec.dtype), device="meta")
-    shape = (rows, spec.row_width)
-    if spec.layout == "row_major":
-        return torch.empty(shape, dtype=dtype_of(spec.dtype), device="meta")
-    return torch.empty_strided(shape, (1, rows), dtype=dtype_of(spec.dtype), device="meta")
 
 
 # What a reader finds: the nodes of a, b, a_scale, b_scale, bias, each None where there is none.
@@ -305,8 +296,8 @@ def read_product(node: Node) -> Reading:
     slots = {each: Slot(index) for index, each in enumerate(listed)}
     call = Call(
         node.target,
-        _plain(node.args, slots),
-        tuple((name, _plain(value, slots)) for name, value in node.kwargs.items()),
+        plain(node.args, slots),
+        tuple((name, plain(value, slots)) for name, value in node.kwargs.items()),
     )
 
     def at(source: Any) -> int | None:
@@ -360,10 +351,10 @@ def _shape(reading: Reading, index: int) -> list[str]:
     return [str(size) for size in reading.inputs[index].meta["val"].shape]
 
 
-def _plain(value: Any, slots: Mapping[Node, Slot]) -> Any:
+def plain(value: Any, slots: Mapping[Node, Slot]) -> Any:
     """An argument with slots for nodes, and tuples for lists, which do not hash."""
     if isinstance(value, Node):
         return slots[value]
     if isinstance(value, list | tuple):
-        return tuple(_plain(item, slots) for item in value)
+        return tuple(plain(item, slots) for item in value)
     return value

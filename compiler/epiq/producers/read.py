@@ -7,13 +7,18 @@ from typing import Any
 
 from torch.fx import Node
 
+from epiq.producers.attention import LAYOUTS, read_attention
 from epiq.producers.base import Reading
 from epiq.producers.product import PRODUCTS, read_product, side_by_side
 
 # Reads a node whose target it is registered for. Raises: ProducerError, P1, for a form without kernels.
-Reader = Callable[[Node], Reading]
+# None for a node that is no producer after all.
+Reader = Callable[[Node], Reading | None]
 
-READERS: dict[Any, Reader] = dict.fromkeys(PRODUCTS, read_product)
+READERS: dict[Any, Reader] = {
+    **dict.fromkeys(PRODUCTS, read_product),
+    **dict.fromkeys(LAYOUTS, read_attention),
+}
 
 
 def read_producer(node: Node) -> Reading | None:

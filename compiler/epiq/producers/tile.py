@@ -18,7 +18,7 @@ from epiq.frontend.types import ELEMENT_TYPES
 from epiq.fuse import Epilogue
 from epiq.fuse.describe import Description, Result
 from epiq.ir import ir as mlir
-from epiq.pipeline.program import RowProgram
+from epiq.pipeline.program import RowProgram, TensorSpec
 from epiq.pipeline.tensor_type import parse_tensor_type
 from epiq.producers.errors import ProducerError
 
@@ -308,6 +308,16 @@ def _tensor(shape: Sequence[int | None], dtype: str) -> Any:
 def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of an MLIR element type; bytes for one that Triton has no type for."""
     return torch.uint8 if name in _BYTES else _DTYPES[name]
+
+
+def stand_in(spec: TensorSpec, rows: int) -> torch.Tensor:
+    """An input or output of a program, as a producer's kernel takes it, on the meta device."""
+    if not spec.row_like:
+        return torch.empty(spec.row_width, dtype=dtype_of(spec.dtype), device="meta")
+    shape = (rows, spec.row_width)
+    if spec.layout == "row_major":
+        return torch.empty(shape, dtype=dtype_of(spec.dtype), device="meta")
+    return torch.empty_strided(shape, (1, rows), dtype=dtype_of(spec.dtype), device="meta")
 
 
 def _program_op(module: Any) -> Any:

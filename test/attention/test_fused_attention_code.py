@@ -48,7 +48,7 @@ def check_code(specialization, target, needs):
 def test_prefill(target, dim, dot):
     given = [meta(1, 4096, heads, dim) for heads in (32, 8, 8)]
     operands = check_operands(*given, None, None, None, None, None, None, CAUSAL)
-    config = next(attend.configs_of(operands))
+    config = next(iter(next(attend.configs_of(operands))))
     specialization = attend.specialized(operands, config, output(4096, 32, dim))
     check_code(specialization, target, [dot, "cp.async.bulk.tensor"])
 
@@ -65,3 +65,20 @@ def test_decode():
     kernel, _, arguments, constants = paged.call(operands, plan, None, None)
     specialization = specialize(kernel, arguments, constants, output(32, 32, 128))
     check_code(specialization, "sm_90a", ["mma.sync", "cp.async.cg"])
+
+
+@pytest.mark.parametrize(("dim", "pack"), [(64, 2), (128, 1)])
+def test_the_kernel_of_hopper_comes_first_on_a_gpu(dim, pack):
+    """Of heads of 64, two lie in a tile, which a group of 128 spans; for few tokens small tiles follow."""
+    given = [meta(1, 256, heads, dim) for heads in (32, 8, 8)]
+    operands = check_operands(*given, None, None, None, None, None, None, CAUSAL)
+    found = []
+    for packs in attend.configs_of(operands, "cuda"):
+        fitting = output(256, 32, dim)
+        config, refused = attend.first_that_fits(packs, lambda c, o=fitting: attend.check(operands, c, o))
+        assert refused is None
+        found.append(config)
+    assert [(config.kernel, config.block_m) for config in found] == [
+        ("gluon", 128), ("triton", 64), ("triton", 128)
+    ]  # fmt: skip
+    assert {config.pack for config in found} == {pack}
