@@ -1,7 +1,8 @@
 """Custom ops as what they compute: puts traced functions in their place, and the ops back.
 
 An expansion is provisional until programs are planned: an op whose nodes do not all end up in
-fused programs comes back, with its arguments, its results and its place.
+fused programs comes back, with its arguments, its results and its place. Kernels that its function
+calls, as that of attention with quantized operands, may stay.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Expansions:
         found = []
         for expansion in self.kept:
             own = {node.name for node in expansion.nodes}
-            left = [node for node in expansion.nodes if node in alive and not _is_free(node)]
+            left = [n for n in expansion.nodes if n in alive and not _is_free(n) and not _is_kernel(n)]
             shared = any(plan.site.members & own and (plan.site.members & working) - own for plan in plans)
             if left:
                 found.append((expansion, f"{len(left)} of its {len(own)} steps are in no fused kernel"))
@@ -258,6 +259,18 @@ def _sizes(graph: Graph) -> dict[str, Node]:
         if isinstance(value, torch.SymInt):
             found.setdefault(str(value), node)
     return found
+
+
+def _is_kernel(node: Node) -> bool:
+    """Whether a node of a traced function is a kernel wherever it stands: another custom op, or attention.
+
+    What an op does before such a kernel, as quantizing what it takes, may then join another one.
+    """
+    if node.target is operator.getitem and isinstance(node.args[0], Node):
+        return _is_kernel(node.args[0])
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return node.target.namespace not in ("aten", "prims", "epiq") or "attention" in str(node.target)
 
 
 def _is_free(node: Node) -> bool:

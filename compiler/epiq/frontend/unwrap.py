@@ -38,7 +38,8 @@ def register_unwrap(op: torch._ops.OpOverload, torch_fn: Callable[..., Any]) -> 
 
     Where `op` stands in a graph that is compiled from now on, `torch_fn` is traced in its place. If
     all of it ends up in kernels that hold more than the op did, these replace the op; if not, the
-    graph keeps the op as it was.
+    graph keeps the op as it was. Custom ops and attention that `torch_fn` calls stay calls: an op that
+    quantizes Q and attends is taken apart where its quantization joins what made Q.
 
     Args:
       op: `torch.ops.namespace.name.default`. It may write arguments, but returns no views of them.

@@ -215,9 +215,12 @@ public:
                        ? TypedAttr(builder.getFloatAttr(element, lane.number))
                        : TypedAttr(builder.getIntegerAttr(
                              element, static_cast<int64_t>(lane.number))));
-    if (!isa<RankedTensorType>(value.getType()) && isGiven(value))
-      return value;
+    // What is given may be computed after the load, and is computed again.
     Operation *op = value.getDefiningOp();
+    if (!op)
+      return value;
+    if (isa<tt::LoadOp>(op))
+      return builder.clone(*op)->getResult(0);
     if (isa<tt::SplatOp, tt::BroadcastOp, tt::ExpandDimsOp, tt::ReshapeOp,
             tt::TransOp, tt::ReduceOp>(op))
       return emit(op->getOperand(0));
