@@ -284,7 +284,7 @@ OPAQUE = {
     "uneven_slice": lambda x: x[:, ::3] + 1,
     "index_of_maximum": lambda x: x.max(-1)[1],
     "cumsum": lambda x: x.cumsum(-1),
-    "cat": lambda x: torch.cat([x, x + 1]),
+    "roll": lambda x: x.roll(1, 0),
     "topk": lambda x: x.topk(2)[0],
 }
 

@@ -26,6 +26,7 @@ HINTS: dict[str, str] = {
     "L7": "split the row: the tile of one row must fit a kernel's registers",
     "L8": "use the maximum over all tokens in a kernel of its own, after this one",
     "L9": "slice or concatenate fewer parts of a row",
+    "L10": "read or write rows of a whole input, one for each token; read a cache before it is written",
     "E1": "return or use the value itself, so that a node of the graph holds it",
     "E2": "make the result contiguous; its strides are what the kernel writes",
     "E3": "move the write to memory before or behind what is fused",

@@ -42,17 +42,30 @@ std::string shortName(Operation *op) {
   return name.str();
 }
 
+// Elements of the narrowest row that the group quantizes or stores by index:
+// what is narrower, such as a scale or an angle, only helps to compute one.
+int64_t narrowestRow(const Group &group) {
+  int64_t width = group.domain.rowWidth();
+  for (Operation *op : group.ops) {
+    if (auto scatter = dyn_cast<ScatterRowsOp>(op))
+      width = std::min(width, group.domain.width(scatter.getRows()));
+    else if (isQuantization(op))
+      width = std::min(width, group.domain.width(op->getResult(0)));
+  }
+  return width;
+}
+
 // The members that are not quantizations, each name once, in block order.
 SmallVector<std::string> producerNames(const Group &group) {
   Boundary boundary = findBoundary(group.ops, {});
+  int64_t width = narrowestRow(group);
   SmallVector<std::string> names;
   for (Operation *op : boundary.ops) {
     bool isNamed = isAmax(op) || group.domain.isRowLike(op->getResult(0));
     std::string name =
         isQuantization(op) || !isNamed ? std::string() : shortName(op);
-    bool narrow =
-        op->getNumResults() == 1 && !isAmax(op) &&
-        group.domain.width(op->getResult(0)) < group.domain.rowWidth();
+    bool narrow = op->getNumResults() == 1 && !isAmax(op) &&
+                  group.domain.width(op->getResult(0)) < width;
     if (!name.empty() && !narrow && !llvm::is_contained(names, name))
       names.push_back(name);
   }
@@ -80,13 +93,18 @@ std::string describeSeed(Operation *op) {
   return "cast(" + elementName(getElementTypeOrSelf(cast.getType())) + ")";
 }
 
-// What a seed shares its program with, nearest first: `rms_norm + add`.
+// What a seed shares its program with, nearest first: `rms_norm + add`. Where
+// nothing comes before it, the store of its rows.
 std::string fusedInto(const Seed &seed) {
   SmallVector<std::string> producers;
   if (seed.group)
     producers = producerNames(*seed.group);
   llvm::erase(producers, "amax");
   std::reverse(producers.begin(), producers.end());
+  bool isStored = seed.group && isQuantization(seed.op) &&
+                  llvm::any_of(seed.group->ops, llvm::IsaPred<ScatterRowsOp>);
+  if (producers.empty() && isStored)
+    producers.push_back("the write of its rows");
   return llvm::join(producers, " + ");
 }
 
