@@ -60,6 +60,59 @@ def rope_cache(
     return quantized(q, scale)
 
 
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+def quantized_heads(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A scale for each token and head."""
+    scale = (x.float().abs().amax(-1, keepdim=True) / 448).clamp(min=1e-12)
+    return quantized(x, scale), scale.squeeze(-1)
+
+
+def norm_rope_cache(
+    style: str,
+    qkv: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    slots: Tensor,
+    scale: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As Qwen3: each head of q and k is normalized first. The table may be narrower than a head: then the
+    first dims of each are rotated, the others are not. q has scales of its own.
+    """
+    dims = table.shape[-1]
+    cos, sin = table[positions].chunk(2, -1)
+
+    def rotated(x: Tensor) -> Tensor:
+        first = STYLES[style](x[..., :dims], cos, sin)
+        return first if dims == HEAD_DIM else torch.cat((first, x[..., dims:]), -1)
+
+    q, k, v = (
+        x.unflatten(-1, (-1, HEAD_DIM))
+        for x in qkv.split([n * HEAD_DIM for n in (HEADS, *2 * (KV_HEADS,))], -1)
+    )
+    q, k = rotated(rms_norm(q, q_weight)), rotated(rms_norm(k, k_weight))
+    for cache, rows in ((key_cache, k), (value_cache, v)):
+        cache.view(-1, KV_HEADS, HEAD_DIM)[slots] = quantized(rows, scale)
+    return quantized_heads(q)
+
+
+def norm_rope_inputs(num_tokens: int, dims: int) -> list[Tensor]:
+    """Those of `rope_inputs`, for the first `dims` of a head, with an e4m3 cache; weights for q and k."""
+    given = rope_inputs(num_tokens, E4M3)
+    generator = torch.Generator().manual_seed(1)
+    angles = torch.rand(POSITIONS, dims // 2, generator=generator) * 6.28
+    given[2] = torch.cat((angles.cos(), angles.sin()), -1).bfloat16()
+    weights = 1.0 + 0.1 * torch.randn(2, HEAD_DIM, generator=generator)
+    return [*given, *weights.bfloat16()]
+
+
 def rope_inputs(num_tokens: int, cache_dtype: torch.dtype = torch.bfloat16) -> list[Tensor]:
     """qkv, positions, table, caches, slots (distinct, in no order), scale."""
     generator = torch.Generator().manual_seed(num_tokens)

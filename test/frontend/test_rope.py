@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 import rope_models
 import torch
-from rope_models import E4M3, STYLES, rope_inputs
+from rewriting import run_rewritten
+from rope_models import E4M3, STYLES, norm_rope_inputs, rope_inputs
 
 from epiq.frontend import capture
 
@@ -22,8 +23,7 @@ def assert_same(found: torch.Tensor, wanted: torch.Tensor) -> None:
     assert torch.equal(found.view(torch.uint8), wanted.view(torch.uint8))
 
 
-@pytest.mark.parametrize("cache_dtype", [torch.bfloat16, E4M3], ids=["bf16", "e4m3"])
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("style", "cache_dtype"), [("chunks", torch.bfloat16), ("pairs", E4M3)])
 def test_one_kernel_writes_the_cache_in_place(style, cache_dtype):
     """A second call finds what the first wrote; another number of tokens compiles again, or not."""
     fast = compiled(style)
@@ -37,6 +37,36 @@ def test_one_kernel_writes_the_cache_in_place(style, cache_dtype):
         assert_same(found, wanted)
         for cache, other in zip(caches, expected, strict=True):
             assert_same(cache, other)
+
+
+def check_rewritten(model, given):
+    """One program computes all of it, and its bits are those of eager; Inductor takes no part."""
+    eager = [x.clone() for x in given]
+    with torch.no_grad():
+        wanted = model(*eager)
+    found = run_rewritten(model, *given)
+    (program,) = found.record.used
+    assert len(program.segment_widths) == 3
+    assert all(remark.startswith("fused") for remark in found.remarks), found.remarks
+    results = [(x,) if isinstance(x, torch.Tensor) else x for x in (found.results, wanted)]
+    for mine, theirs in zip((*results[0], *given[3:5]), (*results[1], *eager[3:5]), strict=True):
+        assert_same(mine, theirs)
+
+
+@pytest.mark.parametrize("cache_dtype", [torch.bfloat16, E4M3], ids=["bf16", "e4m3"])
+@pytest.mark.parametrize("style", STYLES)
+def test_bits_are_those_of_eager(style, cache_dtype):
+    """Also with a slot that counts from the end."""
+    given = rope_inputs(6, cache_dtype)
+    given[5][2] -= rope_models.BLOCKS * rope_models.BLOCK_SIZE
+    check_rewritten(partial(rope_models.rope_cache, style), given)
+
+
+@pytest.mark.parametrize("dims", [32, 16], ids=["whole", "partial"])
+@pytest.mark.parametrize("style", STYLES)
+def test_heads_normalized_before_and_scaled_after(style, dims):
+    """Qwen3's norm of each head, rotary dims that are part of a head, scales of tokens and heads for q."""
+    check_rewritten(partial(rope_models.norm_rope_cache, style), norm_rope_inputs(6, dims))
 
 
 @pytest.mark.parametrize("style", STYLES)
