@@ -14,7 +14,8 @@ from torch.fx import Graph, Node
 from epiq.frontend.cse import is_view, writes_memory
 from epiq.frontend.layouts import CREATIONS, MOVES
 from epiq.frontend.ops import EMITTERS
-from epiq.frontend.plan import Plan, Source
+from epiq.frontend.parts import replaced_in
+from epiq.frontend.plan import Plan, Source, unviewed
 from epiq.runtime.op import row_program_update
 
 # Nodes without effects, which nothing may be left to read.
@@ -74,7 +75,7 @@ def _call_update(graph: Graph, plan: Plan) -> Node:
     """A functional call of the op that writes its buffers: Inductor decides, from what else reads them, which
     of them are written in place and which are copied first. New tensors come first, or None.
     """
-    bases = list(plan.bases.values())
+    bases = list(dict.fromkeys(base.node for base in plan.bases.values()))
     inputs = [
         _input_node(graph, source)
         for index, source in enumerate(plan.sources)
@@ -85,27 +86,40 @@ def _call_update(graph: Graph, plan: Plan) -> Node:
     call.kwargs = {
         "key": plan.kernel.key,
         "inputs": inputs,
-        "_buffers_length": len(bases),
-        **{f"_buffers_{index}_base_index": index for index in range(len(bases))},
+        "_buffers_length": len(plan.bases),
         "_all_bases": bases,
     }
+    for number, base in enumerate(plan.bases.values()):
+        call.kwargs = {**call.kwargs, **_place(f"_buffers_{number}", bases.index(base.node), base.part)}
     kept = _kept_of(plan.anchor)
     results: list[Any] = list(new) or [None]
     call.meta = {**kept, "val": (*results, *(base.meta["val"] for base in bases))}
     first = max(len(new), 1)
-    plan.updated = {
-        index: _node(graph, operator.getitem, (call, first + number), base.meta["val"], kept)
-        for number, (index, base) in enumerate(plan.bases.items())
-    }
+    after = [
+        _node(graph, operator.getitem, (call, first + number), base.meta["val"], kept)
+        for number, base in enumerate(bases)
+    ]
+    plan.updated = {index: after[bases.index(base.node)] for index, base in plan.bases.items()}
     return call
+
+
+def _place(name: str, base: int, part: int | None) -> dict[str, Any]:
+    """How the call's argument `name` lies in base number `base`: all of it, or a part."""
+    place = {"base_index": base}
+    if part is not None:
+        place |= {"slice_dim": 0, "slice_start": part, "slice_end": part + 1}
+    return {f"{name}_{key}": value for key, value in place.items()}
 
 
 def _stored_value(graph: Graph, plan: Plan, index: int, kept: dict[str, Any]) -> Node:
     """The buffer after the call, in the shape that the program's result has."""
-    base, fake = plan.updated[index], plan.fakes[index]
-    if base.meta["val"].shape == fake.shape:
-        return base
-    return _node(graph, torch.ops.aten.view.default, (base, list(fake.shape)), fake, kept)
+    stored, fake, part = plan.updated[index], plan.fakes[index], plan.bases[index].part
+    if part is not None:
+        shown = stored.meta["val"].select(0, part)
+        stored = _node(graph, torch.ops.aten.select.int, (stored, 0, part), shown, kept)
+    if stored.meta["val"].shape == fake.shape:
+        return stored
+    return _node(graph, torch.ops.aten.view.default, (stored, list(fake.shape)), fake, kept)
 
 
 def _input_node(graph: Graph, source: Source) -> Node:
@@ -121,9 +135,11 @@ def _input_node(graph: Graph, source: Source) -> Node:
 def _redirect(plan: Plan) -> None:
     for index, nodes in plan.redirected.items():
         for node in nodes:
-            if index in plan.updated:
+            if index in plan.bases and plan.bases[index].part is None:
                 _redirect_whole(node, plan.updated[index])
             node.replace_all_uses_with(plan.results[index])
+    for whole in {base.node for base in plan.bases.values() if base.part is not None}:
+        _redirect_parts(plan, whole)
 
 
 def _redirect_whole(node: Node, updated: Node) -> None:
@@ -133,6 +149,28 @@ def _redirect_whole(node: Node, updated: Node) -> None:
         shown = user.meta.get("val")
         if is_view(user) and isinstance(shown, torch.Tensor) and shown.shape == whole.shape:
             user.replace_all_uses_with(updated)
+
+
+def _redirect_parts(plan: Plan, whole: Node) -> None:
+    """`whole` with all of its stored parts replaced, one after the other, is the tensor after the call."""
+    left = {base.part: index for index, base in plan.bases.items() if base.node is whole}
+    updated, current = plan.updated[next(iter(left.values()))], whole
+    replacing: list[Node] = []
+    while left:
+        for user in current.users:
+            part = replaced_in(user)
+            if part is None or part.whole is not current or part.dim != 0 or part.index not in left:
+                continue
+            stored, result = user.args[1], plan.results[left[part.index]]
+            if isinstance(stored, Node) and unviewed(stored) is unviewed(result):
+                break
+        else:
+            return
+        del left[part.index]
+        replacing.append(user)
+        current = user
+    current.replace_all_uses_with(updated)
+    plan.absorbed.extend(replacing)
 
 
 def sort_nodes(graph: Graph) -> None:

@@ -132,13 +132,15 @@ class _Importer:
     def _getitem(self, node: Node) -> None:
         source, index = node.args
         held = self.values.get(source) if isinstance(source, Node) else None
-        if isinstance(held, tuple) and isinstance(index, int):
+        if held == ():
+            self._call(node, EMITTERS[torch.ops.aten.select.int])
+        elif isinstance(held, tuple) and isinstance(index, int):
             self.values[node] = self.emitter.rename(held[index])
         elif isinstance(node.meta.get("val"), torch.Tensor):
             self._extern(node)
 
-    def _call(self, node: Node) -> None:
-        emit = EMITTERS.get(node.target)
+    def _call(self, node: Node, emit: Any = None) -> None:
+        emit = emit or EMITTERS.get(node.target)
         if emit is not None and "val" in node.meta:
             emitted = emit(Scope(self.emitter, node, self.values))
             if isinstance(emitted, Value):

@@ -26,9 +26,11 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from epiq.formats.layouts import LAYOUTS
 from epiq.frontend.cse import escapes, is_view, writes_memory
 from epiq.frontend.importer import Imported
+from epiq.frontend.parts import part_of
 from epiq.frontend.sites import Site, ValueName
-from epiq.frontend.types import ELEMENT_TYPES
+from epiq.frontend.types import ELEMENT_TYPES, static_shape
 from epiq.pipeline.program import RowProgram, TensorSpec
+from epiq.runtime.inputs import ALIGNMENT
 from epiq.runtime.kernel import Kernel
 from epiq.runtime.op import row_program
 from epiq.runtime.registry import register
@@ -63,13 +65,21 @@ class Source:
     to_device: torch.device | None = None
 
 
+@dataclass(frozen=True)
+class Base:
+    """The tensor that rows are stored in, all of it, or its part of this number in the first dimension."""
+
+    node: Node
+    part: int | None = None
+
+
 @dataclass
 class Plan:
     """One accepted program. redirected: result index -> the FX nodes whose users will read it.
 
     kernel: what the call in the graph runs. op: the torch op of that call. absorbed: nodes outside of the
-    program that the call computes as well. bases: result index -> the node of the whole tensor in which the
-    result is stored, for results that are stored by index. updated: the nodes of these tensors after it.
+    program that the call computes as well. bases: result index -> the tensor in which the result is stored,
+    for results that are stored by index. updated: the nodes of these tensors after it.
     """
 
     site: Site
@@ -80,7 +90,7 @@ class Plan:
     redirected: dict[int, list[Node]]
     num_rows: int
     anchor: Node
-    bases: dict[int, Node] = field(default_factory=dict)
+    bases: dict[int, Base] = field(default_factory=dict)
     results: list[Node] = field(default_factory=list)
     op: Any = row_program
     absorbed: list[Node] = field(default_factory=list)
@@ -207,37 +217,76 @@ def _stays_a_view(node: Node, site: Site, outputs: set[str]) -> bool:
     return False
 
 
-def _find_bases(program: RowProgram, sources: list[Source]) -> dict[int, Node]:
-    """The node of the whole tensor behind each result that is stored by index."""
+def _find_bases(program: RowProgram, sources: list[Source]) -> dict[int, Base]:
+    """The whole tensor behind each result that is stored by index."""
     for spec, source in zip(program.inputs, sources, strict=True):
         if spec.indexed and not source.fake.is_contiguous():
             raise RefusedError(
                 f"E6: memory of shape {_listed(source.fake.shape)} has strides "
                 f"{_listed(source.fake.stride())}"
             )
-    bases: dict[int, Node] = {}
+    bases: dict[int, Base] = {}
     for index, spec in enumerate(program.outputs):
         node = sources[spec.buffer].node if spec.buffer >= 0 else None
         if spec.buffer < 0:
             continue
         if node is None:
             raise RefusedError("E6: the memory that rows are stored in is made by another program")
-        bases[index] = whole_of(node)
-    if len(set(bases.values())) < len(bases):
+        bases[index] = base_of(node)
+    whole = {base.node for base in bases.values() if base.part is None}
+    parts = [base.node for base in bases.values() if base.part is not None]
+    if len(set(bases.values())) < len(bases) or whole.intersection(parts):
         raise RefusedError("E6: two results are stored in one tensor")
+    for number, source in enumerate(sources):
+        if number not in program.buffers and source.node is not None and _root(source.node) in parts:
+            raise RefusedError(
+                f"E6: {source.node.name} is read, and lies in a tensor that rows are stored in"
+            )
     return bases
 
 
-def whole_of(node: Node) -> Node:
-    """The tensor that `node` shows all of, in another shape."""
+def base_of(node: Node) -> Base:
+    """The tensor that `node` shows all of, in another shape, or one part of."""
+    node = unviewed(node)
+    part = part_of(node)
+    if part is None:
+        if is_view(node) or _is_part(node):
+            raise RefusedError(f"E6: {node.name} is a part of the tensor that rows are stored in")
+        return Base(node)
+    part = part.before()
+    fake: Tensor = part.whole.meta["val"]
+    sizes = static_shape(fake.shape)
+    if part.dim != 0 or is_view(part.whole) or _is_part(part.whole) or None in sizes:
+        raise RefusedError(f"E6: {node.name} is a part of a part of the tensor that rows are stored in")
+    part_bytes = fake.nbytes // fake.shape[0]
+    if not fake.is_contiguous() or part_bytes % ALIGNMENT:
+        raise RefusedError(f"E6: the parts of {part.whole.name}, of {part_bytes} bytes, are not aligned")
+    return Base(part.whole, part.index)
+
+
+def unviewed(node: Node) -> Node:
+    """The first of the nodes above that shows the same elements in another shape."""
     while is_view(node) and isinstance(node.args[0], Node):
         base = node.args[0]
         shown, whole = node.meta["val"], base.meta["val"]
-        if not shown.is_contiguous() or not same_size(shown.numel(), whole.numel()):
+        if not isinstance(whole, Tensor) or not shown.is_contiguous():
+            break
+        if not same_size(shown.numel(), whole.numel()):
             break
         node = base
-    if is_view(node):
-        raise RefusedError(f"E6: {node.name} is a part of the tensor that rows are stored in")
+    return node
+
+
+def _is_part(node: Node) -> bool:
+    """Whether it is one of the tensors that a view results in."""
+    above = node.args[0] if node.target is operator.getitem else None
+    return isinstance(above, Node) and is_view(above)
+
+
+def _root(node: Node) -> Node:
+    """The node whose memory `node` shows."""
+    while (is_view(node) or _is_part(node)) and isinstance(node.args[0], Node):
+        node = node.args[0]
     return node
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from epiq.formats.layouts import LAYOUTS
 from epiq.frontend.emitter import Value
 from epiq.frontend.ops.table import Emitted, Scope, emits, overload
+from epiq.frontend.parts import part_of, parts_of
 from epiq.frontend.types import is_movable
 
 
@@ -147,16 +148,24 @@ def _clip(bound: int | None, size: int, default: int) -> int:
 
 @emits(overload("aten.select.int"))
 def select(scope: Scope) -> Emitted:
-    x = _input(scope)
-    dim, index = scope.arg(1), scope.arg(2)
-    if x is None or not isinstance(dim, int) or not isinstance(index, int):
+    """Also a getitem of unbind."""
+    part = part_of(scope.node)
+    part = None if part is None else part.before()
+    x = None if part is None else scope.values.get(part.whole)
+    if part is None or not isinstance(x, Value) or not is_movable(x.dtype):
         return None
-    size = x.shape[dim % len(x.shape)]
-    if size is None:
-        return None
-    index %= size
-    part = scope.emitter.slice(x, dim % len(x.shape), index, index + 1)
-    return scope.emitter.reshape(part, scope.shape)
+    taken = scope.emitter.slice(x, part.dim, part.index, part.index + 1)
+    return scope.emitter.reshape(taken, scope.shape)
+
+
+@emits(overload("aten.unbind.int"))
+def unbind(scope: Scope) -> Emitted:
+    """Nothing: each getitem that reads it is a select."""
+    parts = [None if part is None else part.before() for part in parts_of(scope.node)]
+    wholes = [None if part is None else scope.values.get(part.whole) for part in parts]
+    if all(isinstance(whole, Value) and is_movable(whole.dtype) for whole in wholes):
+        return ()
+    return None
 
 
 def _parts(scope: Scope, sizes: list[Any], dim: Any) -> Emitted:
