@@ -69,7 +69,12 @@ def test_one_bit_that_fusing_changes_is_noticed(outputs):
 def test_the_layer_at_full_width():
     """All but the quantization behind attention share a kernel with what makes the value."""
     report = report_of(demo.trace_layer())
-    assert [q.fused_into for q in report.quantizations] == ["rms_norm", "", "rms_norm + add", "silu_mul"]
+    assert [q.fused_into for q in report.quantizations] == [
+        "rms_norm",
+        "",
+        "rms_norm + add",
+        "silu_mul + scaled_mm",
+    ]
     behind_attention = report.quantizations[1]
     assert behind_attention.rule.startswith("F")
     assert all(q.where.startswith("llama.py:") for q in report.quantizations)

@@ -128,3 +128,15 @@ def rope_inputs(num_tokens: int, cache_dtype: torch.dtype = torch.bfloat16) -> l
         torch.randperm(BLOCKS * BLOCK_SIZE, generator=generator)[:num_tokens],
         torch.tensor(0.02),
     ]
+
+
+def in_one(style: str, how: str, *given: Tensor) -> Tensor:
+    """Keys and values in one tensor, as servers have them: (2, blocks, block_size, heads, dim)."""
+    both = given[3]
+    caches = both.unbind(0) if how == "unbind" else (both[0], both[1])
+    return rope_cache(style, *given[:3], *caches, *given[4:])
+
+
+def in_one_inputs(num_tokens: int) -> list[Tensor]:
+    given = rope_inputs(num_tokens, E4M3)
+    return [*given[:3], torch.stack(given[3:5]), *given[5:]]

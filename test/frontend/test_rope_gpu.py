@@ -72,3 +72,16 @@ def test_cuda_graph_replays_on_new_slots():
     assert_same(q, wanted)
     for cache, other in zip(given[3:5], caches, strict=True):
         assert_same(cache, other)
+
+
+@torch.no_grad()
+def test_keys_and_values_in_one_tensor():
+    """Both parts are written in place, also of a tensor that does not start where its memory does."""
+    torch._dynamo.reset()
+    model = partial(rope_models.in_one, "chunks", "unbind")
+    fast = torch.compile(model, backend="epiq", fullgraph=True, options={"epiq.fail_on_unfused": True})
+    given = [x.cuda() for x in rope_models.in_one_inputs(16)]
+    given[3] = torch.stack((given[3].flip(0), given[3]))[1]
+    eager = [x.clone() for x in given]
+    assert_same(fast(*given), model(*eager))
+    assert_same(given[3], eager[3])

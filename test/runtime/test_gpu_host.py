@@ -35,7 +35,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_a_launch_passes_pointers_rows_and_strides(
     launches: list[tuple[Any, ...]], schedule: Schedule, grid: tuple[int, int, int]
 ) -> None:
-    launch = gpu._bind(lambda *args: launches.append(args), schedule, 4096, 0)
+    launch = gpu._bind(lambda *args: launches.append(args), schedule, program(), 0)
     x, y, out = torch.empty(10, 4096), torch.empty(4096), torch.empty(10, 4096)
     launch([x, y], [out], 10, [8192])
     assert launches == [(grid, [x.data_ptr(), y.data_ptr(), out.data_ptr(), 10, 8192], 100)]

@@ -98,7 +98,7 @@ class Plan:
 
     def own(self) -> list[int]:
         """The results that are new tensors."""
-        return [index for index, spec in enumerate(self.program.outputs) if spec.buffer < 0]
+        return [index for index in range(len(self.fakes)) if index not in self.bases]
 
 
 class Planner:

@@ -33,16 +33,28 @@ _ANY_ROW, _ANY_M = 7, 1001
 
 
 @triton.jit
-def _tile(tile_ptr, c_ptr, row, M, N, stride, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile(  # type: ignore[no-untyped-def]
+    tile_ptr,
+    c_ptr,
+    row,
+    M,
+    N,
+    stride,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ONE: tl.constexpr,
+):
     """Stores a tile of ROWS x COLUMNS: what the epilogue is fused into, to be written in Gluon.
 
-    gluon_writer.py knows the order of the arguments.
+    gluon_writer.py knows the order of the arguments. ONE: a tile holds whole rows, of which the start of a
+    second tile would be the next.
     """
     rows = tl.arange(0, ROWS)
     cols = tl.arange(0, COLUMNS)
     tile = tl.load(tile_ptr + rows[:, None] * COLUMNS + cols[None, :])
     rows += row
-    cols += tl.program_id(0) * COLUMNS
+    if not ONE:
+        cols += tl.program_id(0) * COLUMNS
     c_ptrs = c_ptr + rows[:, None].to(tl.int64) * stride + cols[None, :]
     tl.store(c_ptrs, tile, mask=(rows < M)[:, None] & (cols < N)[None, :])
 
@@ -85,7 +97,7 @@ def _function(
         for name, kind, shape, stride in kinds
     }
     fused = _fused(epilogue, dtype)
-    made = fused.specialize(values, None, _ANY_ROW, _ANY_M, n, n, *tile, **metas)
+    made = fused.specialize(values, None, _ANY_ROW, _ANY_M, n, n, *tile, tile[1] >= n, **metas)
     return function_of(made.ir("fused"), tile[1] // 2 if gate_up else 0)
 
 

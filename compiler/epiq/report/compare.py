@@ -110,7 +110,9 @@ class Call:
         """The results, from the same start as every other call."""
         if self.reset is not None:
             self.reset()
-        return (compiled or self.function)(*self.args, **self.kwargs)
+        # A compiled module has no truth value: it claims to have a length.
+        function = self.function if compiled is None else compiled
+        return function(*self.args, **self.kwargs)
 
 
 def compare(

@@ -32,6 +32,7 @@ HINTS: dict[str, str] = {
     "E3": "move the write to memory before or behind what is fused",
     "E4": "put the tensors on one CUDA device",
     "E5": "the message is the compiler's; TORCH_LOGS=+epiq shows the program",
+    "E6": "give a kernel's rows the whole of a dense tensor, or parts of it that do not overlap",
     "P1": "use a dtype, scale and layout that the product's kernels compute",
     "P2": "read all of the product's result, as rows",
     "P3": "compute the other input without that product, or move the write to memory",
@@ -39,6 +40,7 @@ HINTS: dict[str, str] = {
     "P5": "use scales of groups instead of whole rows",
     "P6": "TORCH_LOGS=+epiq names the rule of epiq-fuse-epilogue that each configuration breaks",
     "P7": "ask for row-major or column-major scales",
+    "P8": "quantize the product's result apart from what is stored by index",
 }
 
 
