@@ -187,6 +187,30 @@ def test_gate_and_up_of_two_matrices_are_made_side_by_side(scaled):
     assert_same(found.results, quantize(F.silu(one) * other, FP8_GROUP128))
 
 
+def test_gate_and_up_that_quantize_one_input_each_for_itself_are_made_side_by_side():
+    """As linear layers do that know nothing of one another."""
+    h, norm = seeded(M, K), seeded(K)
+    gate, up = seeded(256, K, dtype=E4M3), seeded(1, 256, K, dtype=E4M3)[0]
+    scales = torch.rand(1, 256) + 0.1
+
+    def linear(x, w, scales):
+        q, scale = quantize(x, FP8_PER_TOKEN)
+        return torch._scaled_mm(q, w.t(), scale, scales, out_dtype=BF16)
+
+    def fn(h, norm, gate, up, scales):
+        x = F.rms_norm(h, norm.shape, norm, 1e-5)
+        return quantize(F.silu(linear(x, gate, scales)) * linear(x, up, scales), FP8_GROUP128)
+
+    found = fused(fn, h, norm, gate, up, scales)
+    groups = [lookup(joined.key) for joined in found.record.joined if joined.key]
+    assert [group.parts.tile.form for group in groups] == ["pair"]
+    assert found.calls.count("epiq.row_program.default") == 1
+    assert [call for call in found.calls if "aten" in call] == []
+    q, scale = quantize(F.rms_norm(h, norm.shape, norm, 1e-5), FP8_PER_TOKEN)
+    one, other = (our_product(q, w.t(), scale, scales) for w in (gate, up))
+    assert_same(found.results, quantize(F.silu(one) * other, FP8_GROUP128))
+
+
 def test_the_library_is_what_runs_where_nothing_can_be_measured():
     x, w, r = seeded(M, K), seeded(N, K), seeded(M, N)
 

@@ -7,8 +7,8 @@ producer, the last that it needs; a refusal leaves its plan as it was, and is re
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from torch.fx import Graph, Node
 
 from epiq.config import Settings
 from epiq.frontend.alive import needed_by, wanted
-from epiq.frontend.cse import is_view, writes_memory
+from epiq.frontend.cse import is_view, representatives, writes_memory
 from epiq.frontend.plan import Plan, Source, fake_mode
 from epiq.producers import ProducerError, Reading, read_producer, read_side_by_side
 from epiq.producers.split import Split, split_program
@@ -66,6 +66,7 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
         return []
     positions = {node: index for index, node in enumerate(graph.nodes)}
     roots = wanted(graph)
+    duplicates = representatives(graph)
     joined = []
     for plan in plans:
         node = _last_producer(plan, positions)
@@ -77,7 +78,7 @@ def join_producers(graph: Graph, plans: Sequence[Plan], settings: Settings) -> l
             "nodes": plan.site.members,
         }
         try:
-            found = _find(plan, node)
+            found = _find(plan, node, duplicates)
             group = _join(roots, plans, plan, found, cast(Mode, settings.decide), positions)
         except ProducerError as error:
             name = str(node.target).removeprefix("aten.").split(".")[0].lstrip("_")
@@ -110,9 +111,9 @@ def _is_producer(node: Node) -> bool:
         return True
 
 
-def _find(plan: Plan, node: Node) -> _Found:
+def _find(plan: Plan, node: Node, duplicates: Mapping[Node, Node]) -> _Found:
     """The producer at `node`, with one beside it if there is one. Raises: ProducerError."""
-    reading = read_producer(node)
+    reading = _read(node, duplicates)
     assert reading is not None, "it is a producer"
     places = [index for index, source in enumerate(plan.sources) if source.node is node]
     if not places:
@@ -121,12 +122,20 @@ def _find(plan: Plan, node: Node) -> _Found:
     for index, source in enumerate(plan.sources):
         if source.node is None or source.node is node or not _is_producer(source.node):
             continue
-        other = read_producer(source.node)
+        other = _read(source.node, duplicates)
         both = read_side_by_side(other, reading) if other is not None else None
         if both is not None:
             return _Found(both, (source.node, node), (index, place), "pair")
     form: Form = "halves" if halves_of(plan.program, place) else "whole"
     return _Found(reading, (node,), (place,), form)
+
+
+def _read(node: Node, duplicates: Mapping[Node, Node]) -> Reading | None:
+    """The node as a producer, of the first of equal inputs: each layer of a model quantizes its own."""
+    reading = read_producer(node)
+    if reading is None:
+        return None
+    return replace(reading, inputs=tuple(duplicates.get(each, each) for each in reading.inputs))
 
 
 def _join(
