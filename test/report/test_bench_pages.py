@@ -161,6 +161,35 @@ def test_a_cell_that_fails_is_said():
     assert "no such kernel" in count_cell(Workload("f", Call(fails, (torch.ones(1),)), 1))["error"]
 
 
+def two_steps(*_):
+    for name in ("one", "two"):
+        yield Workload(name, Call(torch.relu, (torch.ones(1),)), 1)
+
+
+def written(folder):
+    assert {each.name for each in folder.iterdir()} == {"bench.json", "bench.md", "bench.html"}
+    return json.loads((folder / "bench.json").read_text())["cells"]
+
+
+def test_a_run_that_is_cut_short_leaves_what_it_had(tmp_path, monkeypatch):
+    def count(workload):
+        if workload.name == "two":
+            raise KeyboardInterrupt
+        return count_cell(workload)
+
+    monkeypatch.setattr("epiq.cli.bench._workloads", two_steps)
+    monkeypatch.setattr("epiq.report.bench.count_cell", count)
+    CliRunner().invoke(app, ["bench", "llama-3-8b", "--count", "--out", str(tmp_path)])
+    assert [cell["name"] for cell in written(tmp_path)] == ["one"]
+
+
+def test_no_step_starts_once_the_time_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("epiq.cli.bench._workloads", two_steps)
+    arguments = ["bench", "llama-3-8b", "--count", "--budget-s", "1e-9", "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 1
+    assert ["left out" in cell["error"] for cell in written(tmp_path)] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

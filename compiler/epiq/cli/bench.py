@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ def bench(
     repeats: Annotated[int, typer.Option(help="Timed calls of each compiled side.", min=2)] = 30,
     max_autotune: Annotated[bool, typer.Option(help="Time Inductor's max-autotune as well.")] = True,
     count: Annotated[bool, typer.Option("--count", help="Count, even where there is a GPU.")] = False,
+    budget_s: Annotated[float, typer.Option(help="Start no step after so many seconds; 0: no limit.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.html.")] = Path(
         "epiq-bench"
     ),
@@ -59,32 +61,39 @@ def bench(
     measured = torch.cuda.is_available() and not count
     device = torch.device("cuda" if measured else "cpu")
     sides = ALL_SIDES if max_autotune else SIDES
-    cells = []
-    with _progress() as progress:
-        workloads = _workloads(model, scheme, steps, layers, "cuda" if measured else "meta", progress)
-        total = len(steps) if model in MODELS else 1
-        task = progress.add_task("cells", total=total, what="make the model")
-        for workload in workloads:
-            say = _teller(progress, task, workload.name)
-            if measured:
-                cells.append(bench_report.measure_cell(workload, sides=sides, repeats=repeats, on_step=say))
-                torch.cuda.empty_cache()
-            else:
-                say("trace")
-                cells.append(bench_report.count_cell(workload))
-            progress.advance(task)
+    layers_said = f"{layers} layers" if layers else "all layers"
+    cells: list[dict[str, Any]] = []
     record = {
         "schema": bench_report.SCHEMA,
         "measured": measured,
-        "model": f"{model}, {scheme} FP8, {f'{layers} layers' if layers else 'all layers'}"
-        if model in MODELS
-        else model,
+        "model": f"{model}, {scheme} FP8, {layers_said}" if model in MODELS else model,
         "command": shlex.join(["epiq", *sys.argv[1:]]),
         "machine": bench_report.describe_machine(device),
         "conditions": _conditions(measured, repeats),
         "copy_gb_per_s": bench_report.measure_copy(device),
         "cells": cells,
     }
+    start = time.perf_counter()
+    with _progress() as progress, _quiet_autotuning():
+        workloads = _workloads(model, scheme, steps, layers, "cuda" if measured else "meta", progress)
+        total = len(steps) if model in MODELS else 1
+        task = progress.add_task("cells", total=total, what="make the model")
+        for workload in workloads:
+            used = time.perf_counter() - start
+            say = _teller(progress, task, workload.name)
+            if budget_s and used > budget_s:
+                left_out = f"left out: {used:.0f} s of --budget-s {budget_s:.0f} were used"
+                cells.append(bench_report.failed_cell(workload, left_out))
+            elif measured:
+                cells.append(bench_report.measure_cell(workload, sides=sides, repeats=repeats, on_step=say))
+                torch.cuda.empty_cache()
+            else:
+                say("trace")
+                cells.append(bench_report.count_cell(workload))
+            # A run that is cut short leaves what it had.
+            write_pages(record, out)
+            progress.advance(task)
+            say(f"{time.perf_counter() - start - used:.0f} s")
     write_all(record, out)
     bad = [cell["name"] for cell in cells if cell["error"] or not cell["ok"]]
     for cell in cells:
@@ -110,11 +119,18 @@ def report(
 
 def write_all(record: dict[str, Any], folder: Path) -> None:
     """bench.json, bench.md and bench.html; prints the verdict and where they are."""
-    from epiq.report.bench_markdown import bench_markdown
     from epiq.report.bench_values import BenchPage
+
+    names = write_pages(record, folder)
+    console.print(Text(BenchPage(record).verdict))
+    console.print(Text(f"bench: {', '.join(names)} in {folder}", style="bold"))
+
+
+def write_pages(record: dict[str, Any], folder: Path) -> list[str]:
+    """The files, each whole or as it was. Returns their names."""
+    from epiq.report.bench_markdown import bench_markdown
     from epiq.report.html import bench_page
 
-    verdict = BenchPage(record).verdict
     texts = {
         "bench.json": json.dumps(record, indent=1) + "\n",
         "bench.md": bench_markdown(record),
@@ -122,9 +138,10 @@ def write_all(record: dict[str, Any], folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (folder / name).write_text(text)
-    console.print(Text(verdict))
-    console.print(Text(f"bench: {', '.join(texts)} in {folder}", style="bold"))
+        unfinished = folder / f".{name}"
+        unfinished.write_text(text)
+        unfinished.replace(folder / name)
+    return list(texts)
 
 
 def _workloads(
@@ -150,6 +167,15 @@ def _conditions(measured: bool, repeats: int) -> dict[str, str]:
         "compiled sides": "CUDA-graph replays; outputs poisoned, then compared with eager's before timing",
         "weights": "random",
     }
+
+
+@contextmanager
+def _quiet_autotuning() -> Iterator[None]:
+    """Inductor prints a table for each product that it tunes, over our own lines."""
+    from torch._inductor import config
+
+    with config.patch(autotune_num_choices_displayed=0):
+        yield
 
 
 @contextmanager

@@ -50,13 +50,7 @@ def measure_cell(
     on_step: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Times one workload on all sides. A failure is the cell's `error`, not raised."""
-    call = workload.call
-    cell: dict[str, Any] = {
-        "name": workload.name,
-        "num_tokens": workload.num_tokens,
-        "ok": False,
-        "error": "",
-    }
+    call, cell = workload.call, failed_cell(workload, "")
     try:
         found = compare(
             call.function, call.args, kwargs=call.kwargs, reset=call.reset,
@@ -67,6 +61,11 @@ def measure_cell(
     cell["ok"] = found.ok
     cell["sides"] = {name: _side(side) for name, side in found.sides.items()}
     return {**cell, **counts(found.sides["epiq"].records)}
+
+
+def failed_cell(workload: Workload, error: str) -> dict[str, Any]:
+    """A cell of which nothing is known but why."""
+    return {"name": workload.name, "num_tokens": workload.num_tokens, "ok": False, "error": error}
 
 
 def count_cell(workload: Workload) -> dict[str, Any]:
