@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from attention_reference import FP8, Sequence, check, heads, paged, reference, same_bits, stacked
 
 import epiq
-from epiq.formats import FP8_GROUP64, FP8_GROUP128, FP8_PER_TOKEN, FP8_STATIC
+from epiq.formats import FP8_GROUP64, FP8_GROUP128, FP8_PER_TOKEN, FP8_STATIC, dequantize
 from epiq.kernels import attention, paged_attention
 
 pytestmark = [
@@ -122,3 +122,28 @@ def test_fused_decode_has_the_bits_of_the_unfused_one(fmt, count):
     epilogue = epiq.Quantize(fmt, scale=0.05) if fmt.static else epiq.Quantize(fmt)
     fused = paged_attention(*case.arguments, epilogue=epilogue)
     check_fused(paged_attention(*case.arguments), fused, epilogue, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("sequences", "queries", "keys"), [(1, 1, 5000), (16, 1, 2112), (2, 40, 700)])
+def test_a_mask_over_a_cache(sequences, queries, keys, dtype):
+    """Fixed caches of which each sequence has filled a part, as models of transformers have them."""
+    q = torch.randn(sequences, 32, queries, 128, device="cuda").bfloat16()
+    k, v = torch.randn(2, sequences, 8, keys, 128, device="cuda").bfloat16()
+    filled = torch.randint(1, keys, (sequences, 1, queries, 1), device="cuda")
+    seen = torch.arange(keys, device="cuda") < filled
+    mask = seen if dtype == torch.bool else torch.where(seen, 0.0, float("-inf")).to(dtype)
+
+    def fn(q, k, v, mask):
+        k, v = (x.repeat_interleave(4, dim=1) for x in (k, v))
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return epiq.quantize(o.transpose(1, 2).reshape(sequences, queries, -1), FP8_GROUP128)
+
+    options = {"epiq.decide": "fused", "epiq.fail_on_unfused": True}
+    torch._dynamo.reset()
+    with torch.no_grad():
+        found = torch.compile(fn, backend="epiq", options=options)(q, k, v, mask)
+        expected = fn(*(x.float() for x in (q, k, v)), mask if dtype == torch.bool else mask.float())
+    near = (dequantize(*each, FP8_GROUP128) for each in (found, expected))
+    # Half a step of e4m3 and one of bf16 on either side of it.
+    torch.testing.assert_close(*near, rtol=2**-3, atol=5e-3)

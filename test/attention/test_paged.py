@@ -122,7 +122,7 @@ def test_splits_fill_the_multiprocessors():
     assert [splits(1, 1024), splits(1, 64), splits(32, 128), splits(128, 128), splits(1, 8)] == [
         32,
         4,
-        2,
+        1,
         1,
         1,
     ]

@@ -14,11 +14,11 @@ from torch import Tensor
 from epiq.attention import decode
 from epiq.attention.attend import softmax_scale
 from epiq.attention.configs import Config, candidates
-from epiq.attention.launch import launch, launch_plain
+from epiq.attention.launch import launch, launch_plain, specialize
 from epiq.attention.operands import HEAD_DIMS, Mask, Options
 from epiq.attention.outputs import Output, output_of
 from epiq.attention.paged_operands import PagedOperands, check_paged
-from epiq.fuse import Epilogue, FusionError
+from epiq.fuse import Epilogue, FusionError, Specialization
 
 log = logging.getLogger("epiq")
 # Of H100 and H200: what is taken for the CPU.
@@ -26,6 +26,9 @@ _SMS = 132
 _MAX_SPLITS = 64
 # Fewer keys than this are not worth a program of their own.
 _LEAST_KEYS = 256
+# Of a multiprocessor, so that one's loads hide behind the other's products. Not quite two: what is left out
+# of a wave of nearly all is not worth another kernel.
+_PROGRAMS = 1.9
 
 
 def paged_attention(
@@ -88,7 +91,7 @@ def paged_attention(
     if operands.max_keys == 0:
         output.fill()
         return output.given()
-    _run_first(operands, config or config_of(operands), output)
+    run_first(operands, config or config_of(operands), output)
     return output.given()
 
 
@@ -104,10 +107,16 @@ class Plan:
 
 
 def config_of(operands: PagedOperands) -> Config:
-    """What the table has for these operands."""
+    """What the table has first for these operands."""
+    return next(next(configs_of(operands)))
+
+
+def configs_of(operands: PagedOperands, device_type: str = "cpu") -> Iterator[Iterator[Config]]:
+    """What the table has for these operands, the same for any device; the best first, each alone."""
     fp8 = operands.k.dtype.itemsize == 1
     queries = operands.heads * operands.tokens
-    return next(candidates("paged", fp8, operands.head_dim, operands.v_dim, queries))
+    for config in candidates("paged", fp8, operands.head_dim, operands.v_dim, queries):
+        yield iter((config,))
 
 
 def plans(operands: PagedOperands, config: Config) -> Iterator[Plan]:
@@ -126,15 +135,22 @@ def plans(operands: PagedOperands, config: Config) -> Iterator[Plan]:
 
 
 def _splits(operands: PagedOperands, config: Config) -> int:
-    """As many parts as let the multiprocessors have two programs each."""
+    """Into how many parts keys are split, where there are too few tiles for two programs a multiprocessor.
+
+    The time is taken to be that of the blocks of keys of a multiprocessor that has most of them.
+    """
     tiles = (
         operands.sequences * operands.kv_heads * -(-operands.max_tokens * operands.group // config.block_m)
     )
-    wanted = min(-(-2 * _sms(operands.q.device) // tiles), operands.max_keys // _LEAST_KEYS, _MAX_SPLITS)
-    return 1 << (max(wanted, 1).bit_length() - 1)
+    sms, blocks = _sms(operands.q.device), -(-operands.max_keys // config.block_n)
+    if tiles >= _PROGRAMS * sms:
+        return 1
+    most = max(min(operands.max_keys // _LEAST_KEYS, _MAX_SPLITS), 1)
+    enough = [splits for splits in range(1, most + 1) if tiles * splits >= _PROGRAMS * sms]
+    return min(enough, key=lambda splits: -(-tiles * splits // sms) * -(-blocks // splits), default=most)
 
 
-def _run_first(operands: PagedOperands, config: Config, output: Output) -> None:
+def run_first(operands: PagedOperands, config: Config, output: Output) -> None:
     """With the first plan whose kernel can have this epilogue.
 
     Raises: FusionError, that of the plan with the most heads in a tile.
@@ -160,18 +176,40 @@ def run(operands: PagedOperands, plan: Plan, output: Output) -> None:
     device = operands.q.device
     sizes = (plan.splits, operands.tokens, operands.heads)
     partials = torch.empty(*sizes, operands.v_dim, dtype=torch.float32, device=device)
-    # Rows that belong to no sequence keep this weight, and so become zeros.
-    weights = torch.full(sizes, float("-inf"), dtype=torch.float32, device=device)
+    weights = torch.empty(2, *sizes[:3], dtype=torch.float32, device=device)
+    if operands.cu_q is not None:
+        # Rows that belong to no sequence keep this weight, and so become zeros.
+        weights.fill_(float("-inf"))
     combining = combine_call(operands, plan, partials, weights)
     if output.epilogue is not None:
         # Refused before anything is computed.
-        from epiq.attention.launch import specialize
-
         specialize(combining[0], combining[2], combining[3], output)
     kernel, grid, arguments, constants = call(operands, plan, partials, weights)
     launch_plain(kernel, grid, {**arguments, "o_ptr": None}, constants, device)
     kernel, grid, arguments, constants = combining
     launch(kernel, grid, arguments, constants, output)
+
+
+def specialized(operands: PagedOperands, config: Config, output: Output) -> Specialization:
+    """The fused kernel of the first plan that can have this epilogue, the one that stores the output.
+
+    Needs no GPU, tensors may be on the meta device. Raises: as `run_first`.
+    """
+    refused: FusionError | None = None
+    for plan in plans(operands, config):
+        kernel, _, arguments, constants = call(operands, plan, None, None)
+        if not plan.direct:
+            sizes = (plan.splits, operands.tokens, operands.heads)
+            partials, weights = (
+                torch.empty(*each, device="meta") for each in ((*sizes, operands.v_dim), (2, *sizes))
+            )
+            kernel, _, arguments, constants = combine_call(operands, plan, partials, weights)
+        try:
+            return specialize(kernel, arguments, constants, output)
+        except FusionError as error:
+            refused = error
+    assert refused is not None, "no plan"
+    raise refused
 
 
 def call(
@@ -190,20 +228,25 @@ def call(
     q_token, q_head = operands.q_scale.strides
     k_page, k_token, k_head = operands.k_scale.strides
     v_page, v_token, v_head = operands.v_scale.strides
+    table, bias = operands.block_table, operands.bias
+    by_bias = (0, 0, 0, 0) if bias is None else bias.stride()
     # The only query of a sequence sees all keys before it.
     right = None if mask.right == 0 and operands.cu_q is None and operands.seq_q == 1 else mask.right
     arguments = {
         "q_ptr": q, "k_ptr": k, "v_ptr": v, "partials": partials, "weights": weights,
         "q_scale": operands.q_scale.values, "k_scale": operands.k_scale.values,
-        "v_scale": operands.v_scale.values, "sinks": options.sinks, "table": operands.block_table,
-        "lengths": operands.seq_lens, "cu_q": operands.cu_q, "softmax_scale": options.softmax_scale,
-        "softcap": options.softcap, "left": mask.left or 0, "right": right or 0, "seq_q": operands.seq_q,
-        "num_tokens": operands.tokens, "stride_table": operands.block_table.stride(0),
-        "stride_qt": q.stride(0), "stride_qh": q.stride(1), "stride_kp": k.stride(0),
+        "v_scale": operands.v_scale.values, "sinks": options.sinks, "table": table,
+        "lengths": operands.seq_lens, "cu_q": operands.cu_q, "bias": bias,
+        "softmax_scale": options.softmax_scale, "softcap": options.softcap, "left": mask.left or 0,
+        "right": right or 0, "seq_q": operands.seq_q, "seq_k": operands.max_keys,
+        "num_tokens": operands.tokens, "stride_table": 0 if table is None else table.stride(0),
+        "stride_qs": operands.seq_q * q.stride(0) if q.ndim == 3 else q.stride(0),
+        "stride_qt": q.stride(-3), "stride_qh": q.stride(-2), "stride_kp": k.stride(0),
         "stride_kt": k.stride(1), "stride_kh": k.stride(2), "stride_vp": v.stride(0),
         "stride_vt": v.stride(1), "stride_vh": v.stride(2), "stride_ot": operands.heads * operands.v_dim,
         "stride_qst": q_token, "stride_qsh": q_head, "stride_ksp": k_page, "stride_kst": k_token,
         "stride_ksh": k_head, "stride_vsp": v_page, "stride_vst": v_token, "stride_vsh": v_head,
+        **dict(zip(("stride_bs", "stride_bh", "stride_bq", "stride_bk"), by_bias, strict=True)),
     }  # fmt: skip
     constants = {
         "HEADS": operands.heads, "GROUP": operands.group, "PACK": pack, "PACKS": packs,
@@ -214,6 +257,8 @@ def call(
         "VALUES": tl.float16 if operands.out_dtype == torch.float16 else tl.bfloat16,
         "PAGE": operands.page, "D": dim, "D_TAIL": tail, "D_V": operands.v_dim,
         "BLOCK_V": 1 << (operands.v_dim - 1).bit_length(), "BLOCK_M": block_m, "BLOCK_N": config.block_n,
+        "BIAS": "none" if bias is None else "seen" if bias.dtype == torch.uint8 else "added",
+        "ONE_BIAS": by_bias[1] == 0 and (by_bias[2] == 0 or operands.max_tokens == 1),
         "num_warps": config.num_warps, "num_stages": config.num_stages,
     }  # fmt: skip
     tiles = -(-operands.max_tokens // (block_m // pack))

@@ -1,13 +1,15 @@
-"""What attention over a paged cache is given, checked before a kernel sees it."""
+"""What attention over a cache is given, checked before a kernel sees it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from epiq.attention.operands import (
+    HALVES,
     Options,
     Scale,
     check_device,
@@ -19,14 +21,17 @@ from epiq.attention.operands import (
     head_scale,
     out_dtype,
 )
+from epiq.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
 class PagedOperands:
-    """Checked operands of attention over a paged cache.
+    """Checked operands of attention over a paged cache, or one that holds each sequence in one piece.
 
-    q: (tokens, heads, D), `seq_q` a sequence, or from `cu_q[i]` on. k, v: (pages, page size, KV heads, D) and
-    (.., D_V). block_table: (sequences, pages of one). seq_lens: (sequences,). max_tokens: of q, a sequence.
+    q: (tokens, heads, D), `seq_q` a sequence, or from `cu_q[i]` on; or (sequences, queries, heads, D).
+    k, v: (pages, page size, KV heads, D) and (.., D_V). block_table: (sequences, pages of one). seq_lens:
+    (sequences,). Both are None where page i is all of sequence i. max_tokens: of q, a sequence. bias:
+    (sequences, heads, queries, keys), uint8 for keys that are seen or not, or what is added to scaled scores.
     """
 
     q: Tensor
@@ -35,20 +40,21 @@ class PagedOperands:
     q_scale: Scale
     k_scale: Scale
     v_scale: Scale
-    block_table: Tensor
-    seq_lens: Tensor
+    block_table: Tensor | None
+    seq_lens: Tensor | None
     cu_q: Tensor | None
     seq_q: int
     max_tokens: int
     options: Options
+    bias: Tensor | None = None
 
     @property
     def tokens(self) -> int:
-        return int(self.q.shape[0])
+        return math.prod(self.q.shape[:-2])
 
     @property
     def heads(self) -> int:
-        return int(self.q.shape[1])
+        return int(self.q.shape[-2])
 
     @property
     def kv_heads(self) -> int:
@@ -61,21 +67,21 @@ class PagedOperands:
 
     @property
     def sequences(self) -> int:
-        return int(self.seq_lens.shape[0])
+        return int(self.k.shape[0] if self.seq_lens is None else self.seq_lens.shape[0])
 
     @property
     def page(self) -> int:
-        """Tokens of a page."""
-        return int(self.k.shape[1])
+        """Tokens of a page; 0 where there is no table of pages."""
+        return 0 if self.block_table is None else int(self.k.shape[1])
 
     @property
     def max_keys(self) -> int:
         """At most, of a sequence."""
-        return self.page * int(self.block_table.shape[1])
+        return int(self.k.shape[1]) * (1 if self.block_table is None else int(self.block_table.shape[1]))
 
     @property
     def head_dim(self) -> int:
-        return int(self.q.shape[2])
+        return int(self.q.shape[-1])
 
     @property
     def v_dim(self) -> int:
@@ -145,6 +151,51 @@ def check_paged(
         longest if max_seqlen is None else min(int(max_seqlen), longest),
         options,
     )  # fmt: skip
+
+
+def check_cached(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, options: Options) -> PagedOperands:
+    """The operands of attention over keys that lie in one piece for each sequence.
+
+    Args: q: (sequences, queries, heads, D). k, v: (sequences, keys, KV heads, D) and (.., D_V). bias: a mask
+      that broadcasts to (sequences, heads, queries, keys): bool, True for keys that are seen, or bf16, f16 or
+      f32, added to the scaled scores.
+    Raises: as `check_paged`.
+    """
+    check_tensors(q=q, k=k, v=v)
+    if {q.ndim, k.ndim, v.ndim} != {4} or k.shape[:3] != v.shape[:3] or q.shape[0] != k.shape[0]:
+        raise ValueError(
+            "q must be (sequences, queries, heads, head_dim), k and v (sequences, keys, KV heads, head_dim), "
+            f"got shapes {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    check_heads(q, k, v)
+    check_dtypes(q, k, v)
+    if q.dtype not in HALVES:
+        raise UnsupportedError(f"q of {q.dtype} has no kernel over a cache: there are bf16 and f16")
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.stride(-1) != 1:
+            raise ValueError(f"{name} must be contiguous along its head dim, got strides {tuple(x.stride())}")
+    check_device(q, k, v, bias, options.sinks)
+    check_options(options, q.shape[2])
+    sequences, queries, heads, _ = q.shape
+    none = Scale(strides=(0, 0, 0))
+    return PagedOperands(
+        q, k, v, Scale(strides=(0, 0)), none, none, None, None, None,
+        int(queries), int(queries), options,
+        None if bias is None else _bias(bias, (sequences, heads, queries, k.shape[1])),
+    )  # fmt: skip
+
+
+def _bias(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if bias.dtype not in (torch.bool, *HALVES, torch.float32):
+        raise ValueError(f"a mask must be bool, bf16, f16 or f32, got {bias.dtype}")
+    try:
+        full = bias.expand(shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"a mask of shape {tuple(bias.shape)} does not broadcast to (sequences, heads, queries, keys) = "
+            f"{shape}"
+        ) from error
+    return full.view(torch.uint8) if bias.dtype == torch.bool else full
 
 
 def _flat(name: str, x: Tensor) -> Tensor:

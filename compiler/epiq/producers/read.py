@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.fx import Node
 
-from epiq.producers.attention import LAYOUTS, read_attention
 from epiq.producers.base import Reading
 from epiq.producers.product import PRODUCTS, read_product, side_by_side
+from epiq.producers.read_attention import LAYOUTS, read_attention
 
 # Reads a node whose target it is registered for. Raises: ProducerError, P1, for a form without kernels.
 # None for a node that is no producer after all.
